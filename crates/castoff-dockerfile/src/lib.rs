@@ -1,0 +1,6 @@
+//! x
+mod ast;
+mod diagnostic;
+pub mod expand;
+pub use ast::*;
+pub use diagnostic::{Diagnostic, Severity};

@@ -1,0 +1,1 @@
+//! Printing a graph: text, JSON and Graphviz dot.

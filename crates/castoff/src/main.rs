@@ -1,0 +1,2 @@
+//! castoff
+fn main() {}
