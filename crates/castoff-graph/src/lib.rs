@@ -14,7 +14,7 @@ pub mod key;
 mod op;
 mod output;
 pub mod pattern;
-mod print;
+pub mod print;
 
 pub use graph::{BuildGraph, GraphError, Origin, Vertex, VertexId};
 pub use key::{CacheKey, Difference, KeyRecipe};
