@@ -1,1 +1,18 @@
-//! x
+//! The distribution protocol, as far as pulling needs it: resolve names, fetch manifests and blobs,
+//! authenticate, retry, fall back over mirrors.
+//!
+//! The main types are [`Client`] and [`Config`]. A blob is a [`Read`](std::io::Read) that verifies
+//! its digest and size as it goes, and asks again for the rest when the connection breaks.
+//!
+//! This crate deliberately knows no store and no image: it returns bytes. Pushing is not built yet.
+
+mod auth;
+mod blob;
+mod client;
+mod config;
+mod error;
+mod hosts;
+
+pub use client::{Client, Document};
+pub use config::{Config, ConfigEnvironment, ConfigError};
+pub use error::RegistryError;
