@@ -1,2 +1,60 @@
-//! Automation.
-fn main() {}
+//! Automation: what continuous integration runs, a developer runs with one command.
+//!
+//! `cargo xtask tidy` checks the shape of the workspace, `bases` makes stand-ins for base images,
+//! `e2e` builds and runs the examples, `demo` compares their sizes, `ci` does everything.
+
+mod bases;
+mod castoff;
+mod ci;
+mod command;
+mod demo;
+mod e2e;
+mod examples;
+mod http;
+mod server;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  tidy             check crate edges, headers, file sizes and documents
+  bases            make stand-ins for the examples' base images where no registry offers them
+  e2e [NAME..]     build, start and question the examples (all, or the named ones)
+  demo [NAME..]    print the examples' sizes, one stage against many
+  ci               everything above, with formatting, lints and tests
+
+CASTOFF names the castoff binary (default: target/debug/castoff, built first).
+CASTOFF_E2E_ROOT names the store the examples use (default: target/e2e/store).
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let result = match command.as_str() {
+        "tidy" => tidy::main(),
+        "bases" => bases::main(),
+        "e2e" => e2e::main(rest),
+        "demo" => demo::main(rest),
+        "ci" => ci::main(),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("error: there is no command `{command}`\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
