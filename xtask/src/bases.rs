@@ -169,6 +169,9 @@ fn debian(castoff: &Castoff) -> Result<()> {
         let partial = tar.with_extension("partial.tar");
         let mut command = Command::new("mmdebstrap");
         command.args(["--quiet", "--variant=minbase", "--include=ca-certificates"]);
+        // Devices come with the sandbox, and the resolver's addresses are this machine's own.
+        command
+            .args(["--skip=output/dev", "--customize-hook=rm -f \"$1/etc/resolv.conf\" \"$1/etc/hostname\""]);
         let bundle = Path::new("/etc/ssl/certs/ca-certificates.crt");
         if bundle.is_file() {
             command.arg(format!("--customize-hook=copy-in {} /etc/ssl/certs", bundle.display()));

@@ -49,7 +49,7 @@ fn measure(castoff: &Castoff, example: &'static Example) -> Result<Row> {
         Ok(size)
     };
     // Where the fat stage is this very machine, its size says nothing.
-    let single = if example.bases.is_empty() { None } else { Some(size(Some(example.builder))?) };
+    let single = if example.on_machine { None } else { Some(size(Some(example.builder))?) };
     Ok(Row { name: example.name, single, multi: size(None)?, again })
 }
 

@@ -160,9 +160,11 @@ impl Setting {
                 arguments.extend(["--secret".into(), secret]);
             }
         }
+        if example.on_machine {
+            arguments.extend(["--build-context".into(), "toolchain=/".into()]);
+        }
         if example.name == "rust-self" {
             arguments.extend(["-f".into(), directory.join("Dockerfile").into()]);
-            arguments.extend(["--build-context".into(), "toolchain=/".into()]);
             arguments.extend(["--build-context".into(), format!("rust={}", sysroot()).into()]);
             arguments.push(repository().into());
         } else {
@@ -289,6 +291,7 @@ mod tests {
         let example = Example {
             name: "a",
             bases: &[],
+            on_machine: false,
             builder: "builder",
             ask: Ask::Run { arguments: &[], expect: "" },
             absent: &["src", "app/node_modules/typescript", "go"],

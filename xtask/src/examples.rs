@@ -7,6 +7,8 @@ pub struct Example {
     pub name: &'static str,
     /// Base images it stands on, by their real names.
     pub bases: &'static [&'static str],
+    /// Whether the fat stage is this machine itself, as the named context `toolchain`.
+    pub on_machine: bool,
     /// The stage that a single-stage Dockerfile would have shipped.
     pub builder: &'static str,
     pub ask: Ask,
@@ -29,8 +31,19 @@ pub enum Ask {
 /// Every example, small ones first.
 pub const EXAMPLES: &[Example] = &[
     Example {
+        name: "hello",
+        bases: &[],
+        on_machine: true,
+        builder: "builder",
+        ask: Ask::Run { arguments: &[], expect: "hello from an image" },
+        absent: &["src", "out", "usr/bin", "root", "etc"],
+        present: &["hello"],
+        user: None,
+    },
+    Example {
         name: "go-server",
         bases: &["golang:1.19-bookworm"],
+        on_machine: false,
         builder: "builder",
         ask: Ask::Http { path: "/hello?name=Ada", expect: "Hello, Ada!" },
         absent: &["usr", "bin", "go", "src", "root", "etc/passwd"],
@@ -40,6 +53,7 @@ pub const EXAMPLES: &[Example] = &[
     Example {
         name: "python-wheels",
         bases: &["python:3.11-bookworm", "python:3.11-slim-bookworm"],
+        on_machine: false,
         builder: "wheels",
         ask: Ask::Http { path: "/score?text=abracadabra", expect: "\"entropy\": 2.04" },
         absent: &["usr/bin/gcc", "usr/include/python3.11/Python.h", "wheels", "build", "root/.cache/pip"],
@@ -49,6 +63,7 @@ pub const EXAMPLES: &[Example] = &[
     Example {
         name: "node-api",
         bases: &["node:20-bookworm", "node:20-bookworm-slim"],
+        on_machine: false,
         builder: "builder",
         ask: Ask::Http { path: "/health", expect: "ok" },
         absent: &[
@@ -65,6 +80,7 @@ pub const EXAMPLES: &[Example] = &[
     Example {
         name: "react-nginx",
         bases: &["node:20-bookworm", "nginx:1.22"],
+        on_machine: false,
         builder: "builder",
         ask: Ask::Http { path: "/any/route", expect: "<title>Tea timer</title>" },
         absent: &["app", "usr/local/bin/node", "usr/local/lib/node_modules", "usr/share/nginx/html/src"],
@@ -74,6 +90,7 @@ pub const EXAMPLES: &[Example] = &[
     Example {
         name: "java-maven",
         bases: &["maven:3.8-eclipse-temurin-17", "eclipse-temurin:17-jre"],
+        on_machine: false,
         builder: "builder",
         ask: Ask::Http { path: "/leap/2024", expect: "\"leap\":true" },
         absent: &["usr/bin/mvn", "usr/bin/javac", "usr/share/maven", "src", "root/.m2"],
@@ -83,6 +100,7 @@ pub const EXAMPLES: &[Example] = &[
     Example {
         name: "private-token",
         bases: &["node:20-bookworm", "node:20-bookworm-slim"],
+        on_machine: false,
         builder: "deps",
         ask: Ask::Http { path: "/", expect: "haiku: " },
         absent: &["app/.npmrc", "app/npmrc", "run/secrets", "app/test"],
@@ -92,6 +110,7 @@ pub const EXAMPLES: &[Example] = &[
     Example {
         name: "rust-self",
         bases: &[],
+        on_machine: true,
         builder: "builder",
         ask: Ask::Run { arguments: &["--version"], expect: "castoff" },
         absent: &["usr", "opt", "build", "root", "lib64"],
