@@ -56,25 +56,47 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     run(Command::new("cargo").args(arguments).current_dir(repository()))
 }
 
-/// Installs what is missing, where apt is how this machine installs and we may.
-fn packages() -> Result<()> {
-    if which("apt-get").is_none() {
-        println!("this machine has no apt; the tests need: {}", PACKAGES.join(", "));
-        return Ok(());
-    }
-    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|package| !is_installed(package)).collect();
+/// Installs what is missing, asking sudo where we are not root.
+pub fn setup() -> Result<()> {
+    let missing = missing()?;
     if missing.is_empty() {
         return Ok(());
     }
-    if capture(Command::new("id").arg("-u"))?.trim() != "0" {
-        println!("not installed, and only root may: {}", missing.join(", "));
-        return Ok(());
-    }
-    run(Command::new("apt-get").args(["update", "--quiet"]))?;
-    run(Command::new("apt-get")
+    let root = is_root()?;
+    let apt = || if root { Command::new("apt-get") } else { with_sudo("apt-get") };
+    run(apt().args(["update", "--quiet"]))?;
+    run(apt()
         .args(["install", "--quiet", "--yes", "--no-install-recommends"])
         .args(&missing)
         .env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Installs what is missing if that needs no question; says what is missing otherwise.
+fn packages() -> Result<()> {
+    let missing = missing()?;
+    if missing.is_empty() || is_root()? {
+        return setup();
+    }
+    println!("not installed (`cargo xtask setup` does it): {}", missing.join(", "));
+    Ok(())
+}
+
+fn missing() -> Result<Vec<&'static str>> {
+    if which("apt-get").is_none() {
+        println!("this machine has no apt; the tests need: {}", PACKAGES.join(", "));
+        return Ok(Vec::new());
+    }
+    Ok(PACKAGES.iter().copied().filter(|package| !is_installed(package)).collect())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(capture(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+fn with_sudo(program: &str) -> Command {
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    command
 }
 
 fn is_installed(package: &str) -> bool {

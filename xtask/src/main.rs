@@ -1,7 +1,8 @@
 //! Automation: what continuous integration runs, a developer runs with one command.
 //!
-//! `cargo xtask tidy` checks the shape of the workspace, `bases` makes stand-ins for base images,
-//! `e2e` builds and runs the examples, `demo` compares their sizes, `ci` does everything.
+//! `cargo xtask setup` installs what the tests need, `tidy` checks the shape of the workspace, `bases`
+//! makes stand-ins for base images, `e2e` builds and runs the examples, `demo` compares their sizes,
+//! `ci` does everything.
 
 mod bases;
 mod castoff;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
+  setup            install the Debian packages that the tests and examples use
   tidy             check crate edges, headers, file sizes and documents
   bases            make stand-ins for the examples' base images where no registry offers them
   e2e [NAME..]     build, start and question the examples (all, or the named ones)
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let result = match command.as_str() {
+        "setup" => ci::setup(),
         "tidy" => tidy::main(),
         "bases" => bases::main(),
         "e2e" => e2e::main(rest),
