@@ -108,8 +108,9 @@ impl Census {
     /// Counts everything. What appears or vanishes meanwhile may be missed.
     pub(crate) fn take(store: &Store) -> Result<Census, FileError> {
         let mut census = Census { nodes: Vec::new(), index: BTreeMap::new() };
-        census.add_files(store)?;
+        // First, as it writes the memos of sizes that the files then are.
         census.add_layers(store)?;
+        census.add_files(store)?;
         census.add_cache_mounts(store)?;
         census.link_layers();
         let by_diff = census.layers_by_diff(store)?;

@@ -6,7 +6,7 @@
 //! header   magic 8 | version u32 | count u32 | slots u32 | zero u32 | seed u64 | checksum u64
 //! slots    u32 * slots      offset of an entry from the start of the file, 0 for none; linear probing
 //! entries  length u16 | mode u32 | device u64 | inode u64 | size u64 | mtime i64 | ctime i64
-//!          | digest 32 | path
+//!          | digest 32 | day u32 | path
 //! ```
 //!
 //! All numbers are little-endian. An entry says: the file with this stat has this digest. It is believed
@@ -30,11 +30,12 @@ const MAGIC: &[u8; 8] = b"castmemo";
 const VERSION: u32 = 1;
 const HEADER: usize = 40;
 /// Bytes of an entry before its path.
-const FIXED: usize = 2 + 4 + 5 * 8 + 32;
+const FIXED: usize = 2 + 4 + 5 * 8 + 32 + 4;
 /// How long a file must have been at rest before the scan that reads it.
 const MARGIN_NANOS: i64 = 2_000_000_000;
-/// Entries that are kept though this scan did not ask for them, besides as many as it did ask for.
-const SPARE: usize = 4096;
+/// How many days an entry is kept that no saved scan asked for; its file is gone, or another build's.
+const KEEP_DAYS: u32 = 14;
+const DAY_NANOS: i64 = 86_400_000_000_000;
 
 /// What identifies one state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +124,8 @@ impl FileMemo {
         }
     }
 
-    /// Writes the memo if anything was inserted. Entries of files that this scan did not see are dropped
-    /// when there are many of them.
+    /// Writes the memo if anything was inserted. Entries that no scan asked for in the last two weeks are
+    /// dropped.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -132,18 +133,16 @@ impl FileMemo {
         if self.fresh.is_empty() {
             return Ok(());
         }
-        let seen = self.table.seen() + self.fresh.len();
-        let keep_unseen = self.table.count <= 2 * seen + SPARE;
-        let kept = self
-            .table
-            .entries()
-            .filter(|entry| (keep_unseen || entry.seen) && !self.fresh.contains_key(entry.path));
+        let today = u32::try_from(self.opened_ns / DAY_NANOS).unwrap_or(0);
         let mut writer = TableWriter::default();
-        for entry in kept {
-            writer.push(entry.path, &entry.stat, &entry.digest);
+        for entry in self.table.entries() {
+            let day = if entry.seen { today } else { entry.day };
+            if day.saturating_add(KEEP_DAYS) >= today && !self.fresh.contains_key(entry.path) {
+                writer.push(entry.path, &entry.stat, &entry.digest, day);
+            }
         }
         for (path, (stat, digest)) in &self.fresh {
-            writer.push(path, stat, digest);
+            writer.push(path, stat, digest, today);
         }
         let bytes = writer.finish();
         self.store.write_file(&self.path, &bytes)?;
@@ -168,6 +167,8 @@ struct Entry<'t> {
     path: &'t [u8],
     stat: StatKey,
     digest: Digest,
+    /// Day, since 1970, of the last saved scan that asked for it.
+    day: u32,
     seen: bool,
 }
 
@@ -212,8 +213,9 @@ impl Table {
         let length = usize::from(u16::from_le_bytes(*entry.first_chunk()?));
         let fixed: &[u8; FIXED] = entry.first_chunk()?;
         let long = |at: usize| -> [u8; 8] { std::array::from_fn(|byte| fixed[at + byte]) };
+        let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| fixed[at + byte]));
         let stat = StatKey {
-            mode: u32::from_le_bytes(std::array::from_fn(|byte| fixed[2 + byte])),
+            mode: word(2),
             dev: u64::from_le_bytes(long(6)),
             ino: u64::from_le_bytes(long(14)),
             size: u64::from_le_bytes(long(22)),
@@ -224,16 +226,13 @@ impl Table {
             path: entry.get(FIXED..FIXED + length)?,
             stat,
             digest: Digest::from_bytes(std::array::from_fn(|byte| fixed[46 + byte])),
+            day: word(78),
             seen: self.seen[slot / 64].load(Ordering::Relaxed) & (1 << (slot % 64)) != 0,
         })
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         (0..self.slots).filter_map(|slot| self.entry(slot))
-    }
-
-    fn seen(&self) -> usize {
-        self.seen.iter().map(|bits| bits.load(Ordering::Relaxed).count_ones() as usize).sum()
     }
 }
 
@@ -245,7 +244,7 @@ struct TableWriter {
 }
 
 impl TableWriter {
-    fn push(&mut self, path: &[u8], stat: &StatKey, digest: &Digest) {
+    fn push(&mut self, path: &[u8], stat: &StatKey, digest: &Digest, day: u32) {
         // Offsets have 32 bits. A memo at that size serves nobody; what does not fit is read again.
         if self.entries.len() + FIXED + path.len() > (1 << 31) {
             return;
@@ -261,6 +260,7 @@ impl TableWriter {
             self.entries.extend(number.to_le_bytes());
         }
         self.entries.extend(digest.as_bytes());
+        self.entries.extend(day.to_le_bytes());
         self.entries.extend(path);
     }
 
@@ -313,4 +313,37 @@ fn checksum(bytes: &[u8]) -> u64 {
     last[..rest.len()].copy_from_slice(rest);
     add(u64::from_le_bytes(last));
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DAY_NANOS, KEEP_DAYS, StatKey};
+    use crate::{Boot, Store};
+    use castoff_oci::Digest;
+
+    #[test]
+    fn entries_that_no_scan_asked_for_in_weeks_are_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), &Boot { boot_id: String::new() }).unwrap();
+        let (name, digest) = (Digest::of(b"tree"), Digest::of(b"content"));
+        let stat = StatKey { dev: 1, ino: 1, size: 1, mtime_ns: 1, ctime_ns: 1, mode: 0 };
+        let scan = |after: u32, asks: &[&[u8]], finds: &[u8]| {
+            let mut memo = store.file_memo(name);
+            memo.opened_ns += i64::from(after) * DAY_NANOS;
+            for path in asks {
+                assert_eq!(memo.get(path, &stat), Some(digest), "{path:?}");
+            }
+            memo.insert(finds, stat, digest);
+            memo.save().unwrap();
+        };
+        scan(0, &[], b"gone");
+        scan(0, &[], b"kept");
+        scan(KEEP_DAYS, &[b"kept"], b"third");
+        scan(KEEP_DAYS + 1, &[b"kept", b"third"], b"fourth");
+        let memo = store.file_memo(name);
+        assert_eq!(memo.get(b"gone", &stat), None);
+        for path in [&b"kept"[..], b"third", b"fourth"] {
+            assert_eq!(memo.get(path, &stat), Some(digest));
+        }
+    }
 }

@@ -80,7 +80,7 @@ fn check_version(root: &Path) -> Result<(), OpenError> {
     let found = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim_end().parse().ok());
     match found {
         Some(1..=FORMAT_VERSION) => Ok(()),
-        Some(found) => Err(OpenError::Newer { path: root.to_owned(), found }),
-        None => Err(OpenError::NotAStore(root.to_owned())),
+        Some(found) if found > FORMAT_VERSION => Err(OpenError::Newer { path: root.to_owned(), found }),
+        _ => Err(OpenError::NotAStore(root.to_owned())),
     }
 }
