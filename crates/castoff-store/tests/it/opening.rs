@@ -1,8 +1,10 @@
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use castoff_oci::DiffId;
-use castoff_store::{Boot, CacheSharing, LayerDiff, LayerId, OpenError, RecordOutcome, Store};
+use castoff_store::{Boot, CacheSharing, LayerDiff, LayerId, OpenError, PruneOptions, RecordOutcome, Store};
 
 use crate::{Kit, age_all, key, manifest_descriptor, open, record, reference};
 
@@ -78,6 +80,50 @@ fn leftovers_of_dead_processes_are_removed_and_those_of_living_ones_stay() {
     assert!(!kit.path("leases").join(dead).exists());
     assert!(!without_lease.exists());
     assert!(living.fs().exists());
+}
+
+/// What the process does that the next test kills. Does nothing when run as a test of its own.
+#[test]
+fn child_that_is_killed() {
+    let Some(root) = std::env::var_os("CASTOFF_STORE_TEST_ROOT") else { return };
+    let store = open(std::path::Path::new(&root), "boot 1");
+    let _lease = store.lease().unwrap();
+    let _lock = store.lock(&key("job"), &|| false).unwrap();
+    let mount = store.cache_mount("cache", CacheSharing::Locked, &|| false).unwrap();
+    fs::write(mount.path().join("half"), b"ha").unwrap();
+    let layer = store.prepare_layer().unwrap();
+    fs::write(layer.fs().join("half"), b"ha").unwrap();
+    let mut writer = store.blob_writer().unwrap();
+    writer.write_all(&[0; 300_000]).unwrap();
+    fs::write(std::path::Path::new(&root).join("ready"), b"").unwrap();
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+#[test]
+fn a_process_that_is_killed_holds_nothing_and_leaves_nothing() {
+    let kit = Kit::new();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "opening::child_that_is_killed", "--nocapture"])
+        .env("CASTOFF_STORE_TEST_ROOT", kit.directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !kit.path("ready").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the child ended before it was killed");
+        std::thread::yield_now();
+    }
+    assert!(kit.leftovers().len() > 2);
+    assert!(kit.other().lock(&key("job"), &|| true).is_err());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let store = kit.other();
+    assert_eq!(kit.leftovers(), Vec::<std::path::PathBuf>::new());
+    store.lock(&key("job"), &|| true).unwrap();
+    let mount = store.cache_mount("cache", CacheSharing::Locked, &|| true).unwrap();
+    assert!(mount.created() && fs::read_dir(mount.path()).unwrap().count() == 0);
+    drop(mount);
+    assert!(!store.prune(&PruneOptions::default()).unwrap().beside_builds);
 }
 
 #[test]
