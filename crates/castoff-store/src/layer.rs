@@ -19,7 +19,7 @@ use crate::file::{
     Action, FileError, escape, failed, move_into_place, random_name, read_json, read_optional, sharded, touch,
 };
 use crate::remove::remove_tree;
-use crate::{Store, TemporaryDirectory};
+use crate::{Blob, Store, TemporaryDirectory};
 
 /// The name of a layer in this store: what it holds, or which run made it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,13 +39,9 @@ pub struct LayerDiff {
     pub size: u64,
 }
 
-/// A compressed form of a layer that is among the blobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compressed {
-    /// The blob.
-    pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
+#[derive(Serialize, Deserialize)]
+struct Variant {
+    digest: Digest,
 }
 
 /// A directory body that is being made. Dropped before it is committed, it leaves nothing.
@@ -127,25 +123,19 @@ impl Store {
         Ok(self.write_json(&format!("diffs/{id}.json"), &diff)?)
     }
 
-    /// Returns the compressed form of a layer that `variant` names (such as `gzip-6`), if it was made before
-    /// and its blob is still here.
-    pub fn compressed(&self, diff_id: &DiffId, variant: &str) -> Option<Compressed> {
-        let compressed: Compressed = read_json(&self.path(variant_path(diff_id, variant))).ok()??;
-        let blob = self.blob(&compressed.digest)?;
-        (blob.size == compressed.size).then_some(compressed)
+    /// Returns the blob with the compressed form of a layer that `variant` names (such as `gzip-6`), if it was
+    /// made before and is still here.
+    pub fn compressed(&self, diff_id: &DiffId, variant: &str) -> Option<Blob> {
+        let variant: Variant = read_json(&self.path(variant_path(diff_id, variant))).ok()??;
+        self.blob(&variant.digest)
     }
 
-    /// Remembers a compressed form of a layer.
+    /// Remembers which blob is a compressed form of a layer.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn set_compressed(
-        &self,
-        diff_id: &DiffId,
-        variant: &str,
-        form: Compressed,
-    ) -> Result<(), LayerError> {
-        Ok(self.write_json(&variant_path(diff_id, variant), &form)?)
+    pub fn set_compressed(&self, diff_id: &DiffId, variant: &str, blob: &Digest) -> Result<(), LayerError> {
+        Ok(self.write_json(&variant_path(diff_id, variant), &Variant { digest: *blob })?)
     }
 
     /// Returns what [`Store::set_layer_index`] was given for the layer's tar.

@@ -64,7 +64,7 @@ pub use blob::{Blob, BlobError, BlobWriter};
 pub use cache_mount::{CacheMount, CacheSharing};
 pub use census::{Item, Usage};
 pub use file::{Action, FileError};
-pub use layer::{ActiveLayer, Compressed, LayerDiff, LayerError, LayerId, LayerIdError};
+pub use layer::{ActiveLayer, LayerDiff, LayerError, LayerId, LayerIdError};
 pub use lease::{Lease, TemporaryDirectory};
 pub use lock::{Lock, LockError};
 pub use memo::{FileMemo, StatKey};
