@@ -1,0 +1,326 @@
+//! Lowering: the needed stages, one instruction after another, become vertices, configs and history.
+
+mod command;
+mod copy;
+mod expose;
+mod from;
+mod healthcheck;
+mod meta;
+mod mount;
+mod run;
+mod signal;
+mod sources;
+mod unused;
+
+use std::collections::BTreeSet;
+
+use castoff_dockerfile::expand::{ExpandOptions, Expanded, expand};
+use castoff_dockerfile::{Diagnostic, Instruction, InstructionKind, Spanned, suggest};
+use castoff_graph::{BuildGraph, ImageOutput, Op, Origin, PlannedHistory, Vertex, VertexId};
+use castoff_oci::{ImageConfig, Platform};
+
+use crate::names::{StepNames, display, first_line};
+use crate::place::{Checked, Place};
+use crate::planner::Answers;
+use crate::reach::Reached;
+use crate::scope::Scope;
+use crate::stage::{StageInfo, Survey};
+use crate::{Plan, PlannedStage};
+
+/// Lowers the needed stages. All needed images are known.
+///
+/// # Errors
+/// The first error, and the warnings found before it.
+pub(crate) fn lower(
+    survey: &Survey<'_>,
+    reached: &Reached,
+    answers: &Answers,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut lowering = Lowering {
+        survey,
+        answers,
+        graph: BuildGraph::default(),
+        stages: survey.stages.iter().map(|_| None).collect(),
+        warnings: Vec::new(),
+        secrets: BTreeSet::new(),
+    };
+    if let Err(error) = lowering.stages(reached) {
+        let mut diagnostics = vec![error];
+        diagnostics.append(&mut lowering.warnings);
+        return Err(diagnostics);
+    }
+    lowering.warnings.extend(unused::build_args(survey, reached));
+    Ok(lowering.finish())
+}
+
+/// A plan in the making.
+struct Lowering<'a> {
+    survey: &'a Survey<'a>,
+    answers: &'a Answers,
+    graph: BuildGraph,
+    /// The stages that are done, by index.
+    stages: Vec<Option<StageState>>,
+    warnings: Vec<Diagnostic>,
+    secrets: BTreeSet<String>,
+}
+
+/// A stage at some point of its instructions; at its end, what stages based on it start from (D-119).
+#[derive(Debug, Clone)]
+struct StageState {
+    vertex: VertexId,
+    config: ImageConfig,
+    /// New history entries, those of base stages of this file included.
+    history: Vec<PlannedHistory>,
+    scope: Scope,
+    platform: Platform,
+    /// Whether a WORKDIR of this file set the directory (D-332).
+    workdir_set: bool,
+}
+
+/// A stage that is being lowered.
+struct StageLowering<'a, 'b> {
+    plan: &'b mut Lowering<'a>,
+    index: usize,
+    state: StageState,
+    names: StepNames,
+    ignore_cache: bool,
+    /// Whether this stage had a CMD of its own (D-181).
+    cmd_set: bool,
+}
+
+/// An instruction and the place at which its findings are reported.
+#[derive(Clone, Copy)]
+struct Here<'i> {
+    instruction: &'i Instruction,
+    /// The FROM line, when the instruction is a trigger (D-271).
+    trigger: Option<Place>,
+}
+
+impl<'a> Lowering<'a> {
+    fn stages(&mut self, reached: &Reached) -> Checked<()> {
+        // A stage only needs stages above it, so the file's order is an order of the graph.
+        for index in &reached.stages {
+            let triggers = reached.triggers.get(index).map(Vec::as_slice).unwrap_or_default();
+            let state = self.stage(*index, triggers)?;
+            self.stages[*index] = Some(state);
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, index: usize, triggers: &[Instruction]) -> Checked<StageState> {
+        let survey = self.survey;
+        let stage = &survey.stages[index];
+        self.warnings.extend(stage.warnings.iter().cloned());
+        if let Some(root) = &stage.replaced {
+            return from::replaced_stage(self, root, stage);
+        }
+        let total = step_count(stage, triggers);
+        let mut names = StepNames {
+            platform: None,
+            stage: (survey.stages.len() > 1).then(|| survey.stage_name(index)),
+            total,
+            index: 0,
+        };
+        let state = from::base(self, stage, &mut names)?;
+        let ignore_cache = survey.options.ignores_cache(stage.name.as_deref());
+        let mut lowering = StageLowering { plan: self, index, state, names, ignore_cache, cmd_set: false };
+        for trigger in triggers {
+            lowering.instruction(Here { instruction: trigger, trigger: Some(stage.place()) })?;
+        }
+        for instruction in &stage.syntax.instructions {
+            lowering.instruction(Here { instruction, trigger: None })?;
+        }
+        Ok(lowering.state)
+    }
+
+    fn finish(self) -> Plan {
+        let survey = self.survey;
+        let stages: Vec<PlannedStage> = self
+            .stages
+            .iter()
+            .enumerate()
+            .filter_map(|(index, state)| {
+                let state = state.as_ref()?;
+                Some(PlannedStage {
+                    name: survey.stage_name(index),
+                    index,
+                    vertex: state.vertex,
+                    config: state.config.clone(),
+                    environment: state.scope.environment(),
+                })
+            })
+            .collect();
+        let target = self.stages.into_iter().nth(survey.target).flatten();
+        let StageState { vertex, mut config, history, platform, .. } =
+            target.expect("the target is among the stages it needs");
+        let platform = if survey.options.platform_given {
+            from::claim_platform(&mut config, &survey.options.platform);
+            survey.options.platform.clone()
+        } else {
+            platform
+        };
+        if !survey.options.labels.is_empty() {
+            config.config.labels.get_or_insert_default().extend(survey.options.labels.iter().cloned());
+        }
+        let output = ImageOutput { platform, vertex, config, history, epoch: survey.epoch };
+        Plan { graph: self.graph, output, stages, secrets: self.secrets, warnings: self.warnings }
+    }
+
+    /// Adds a source of the graph, which no cache rule concerns.
+    fn add_source(&mut self, op: Op, name: String) -> VertexId {
+        self.add(Vertex { op, name, stage: None, origin: None, ignore_cache: false })
+    }
+
+    fn add(&mut self, vertex: Vertex) -> VertexId {
+        self.graph.add(vertex).expect("inputs are added before the steps that read them")
+    }
+
+    fn origin(&self, place: Place) -> Origin {
+        Origin {
+            source: self.survey.options.source_name.clone(),
+            first_line: place.lines.0,
+            last_line: place.lines.1,
+        }
+    }
+}
+
+impl StageLowering<'_, '_> {
+    fn instruction(&mut self, here: Here<'_>) -> Checked<()> {
+        match &here.instruction.kind {
+            InstructionKind::Add(copy) => self.copy(here, copy, copy::Flavour::Add),
+            InstructionKind::Arg(declarations) => self.arg(here, declarations),
+            InstructionKind::Cmd(command) => {
+                self.cmd(command);
+                Ok(())
+            }
+            InstructionKind::Copy(copy) => self.copy(here, copy, copy::Flavour::Copy),
+            InstructionKind::Entrypoint(command) => {
+                self.entrypoint(command);
+                Ok(())
+            }
+            InstructionKind::Env(pairs) => self.env(here, pairs),
+            InstructionKind::Expose(words) => self.expose(here, words),
+            InstructionKind::Healthcheck(healthcheck) => {
+                self.healthcheck(healthcheck);
+                Ok(())
+            }
+            InstructionKind::Label(pairs) => self.label(here, pairs),
+            InstructionKind::Maintainer(name) => {
+                self.maintainer(name);
+                Ok(())
+            }
+            InstructionKind::OnBuild(_) => {
+                self.onbuild(here);
+                Ok(())
+            }
+            InstructionKind::Run(run) => self.run(here, run),
+            InstructionKind::Shell(shell) => {
+                self.shell(shell);
+                Ok(())
+            }
+            InstructionKind::StopSignal(word) => self.stop_signal(here, word),
+            InstructionKind::User(word) => self.user(here, word),
+            InstructionKind::Volume(words) => self.volume(here, words),
+            InstructionKind::Workdir(word) => self.workdir(here, word),
+        }
+    }
+
+    /// Expands a word with the stage's variables (D-060).
+    fn word(&mut self, here: Here<'_>, word: &Spanned<String>) -> Checked<String> {
+        Ok(self.expanded(here, word, &self.state.scope.clone())?.text)
+    }
+
+    /// Expands a word with given variables, and reports the names that are nowhere set (D-331).
+    fn expanded(&mut self, here: Here<'_>, word: &Spanned<String>, scope: &Scope) -> Checked<Expanded> {
+        let options = ExpandOptions {
+            escape: self.plan.survey.dockerfile.escape,
+            variable: &|name| scope.get(name).map(str::to_owned),
+            quotes: true,
+        };
+        let place = here.at(word);
+        let expanded = expand(&word.value, &options).map_err(|error| place.error(error.to_string()))?;
+        self.undefined(place, &expanded.unset);
+        Ok(expanded)
+    }
+
+    fn undefined(&mut self, place: Place, unset: &[String]) {
+        for name in unset {
+            let scope = &self.state.scope;
+            if scope.is_declared(name) || crate::scope::NOT_EXPORTED.contains(&name.as_str()) {
+                continue;
+            }
+            let suggestion = suggest(name, scope.names());
+            let suggestion = suggestion.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+            let message = format!("Usage of undefined variable '${name}'{suggestion}");
+            self.plan.warnings.push(place.warning("UndefinedVar", message));
+        }
+    }
+
+    /// Adds the vertex of an instruction, which becomes the stage's file system.
+    fn step(&mut self, here: Here<'_>, op: Op, name: String) -> VertexId {
+        let vertex = Vertex {
+            op,
+            name,
+            stage: Some(self.plan.survey.stage_name(self.index)),
+            origin: Some(self.plan.origin(here.place())),
+            ignore_cache: self.ignore_cache,
+        };
+        self.state.vertex = self.plan.add(vertex);
+        self.state.vertex
+    }
+
+    /// Returns the step name of an instruction, with variables shown as values except those masked.
+    fn step_name(&mut self, here: Here<'_>, mark: &str, suffix: &str, masked: &[String]) -> String {
+        let keyword = here.instruction.keyword.value.to_uppercase();
+        let text = format!("{keyword} {}{suffix}", first_line(&here.instruction.text));
+        let scope = &self.state.scope;
+        let shown = display(text.trim_end(), self.plan.survey.dockerfile.escape, &|name| {
+            if masked.iter().any(|secret| secret == name) {
+                return Some("****".to_owned());
+            }
+            scope.get(name).map(str::to_owned)
+        });
+        let trigger = if here.trigger.is_some() { "ONBUILD " } else { "" };
+        self.names.next(&self.state.scope, &format!("{trigger}{mark}{shown}"))
+    }
+
+    /// Records an instruction in the history; one that makes no layer has no vertex (D-294, D-299).
+    fn record(&mut self, created_by: String, vertex: Option<VertexId>) {
+        self.state.history.push(PlannedHistory { created_by, vertex });
+    }
+
+    fn workdir_path(&self) -> &str {
+        match self.state.config.config.working_dir.as_str() {
+            "" => "/",
+            path => path,
+        }
+    }
+}
+
+impl Here<'_> {
+    /// Returns the place of the whole instruction.
+    fn place(&self) -> Place {
+        self.trigger.unwrap_or_else(|| Place::new(self.instruction.span, self.instruction.lines))
+    }
+
+    /// Returns the place of a word of the instruction.
+    fn at<T>(&self, word: &Spanned<T>) -> Place {
+        self.trigger.unwrap_or_else(|| Place::new(word.span, self.instruction.lines))
+    }
+}
+
+/// Returns how many steps a stage shows: its FROM unless it costs nothing, and its RUN, COPY, ADD and
+/// WORKDIR (B-146).
+fn step_count(stage: &StageInfo<'_>, triggers: &[Instruction]) -> usize {
+    let instructions = triggers.iter().chain(&stage.syntax.instructions);
+    let steps = instructions.filter(|instruction| {
+        matches!(
+            instruction.kind,
+            InstructionKind::Run(_)
+                | InstructionKind::Copy(_)
+                | InstructionKind::Add(_)
+                | InstructionKind::Workdir(_)
+        )
+    });
+    usize::from(from::is_step(&stage.base)) + steps.count()
+}

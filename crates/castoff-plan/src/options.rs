@@ -1,0 +1,109 @@
+//! What the caller of a build decides.
+
+use std::collections::BTreeMap;
+
+use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
+use castoff_oci::{Platform, Reference};
+
+/// The options of one build of one platform.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// The name of the Dockerfile as the user knows it, for origins.
+    pub source_name: String,
+    /// The stage to build; the last one when absent (D-129).
+    pub target: Option<String>,
+    /// `--build-arg`s in order; of equal names the last one counts (B-013).
+    pub build_args: Vec<(String, String)>,
+    /// `--label`s: they override those of the Dockerfile (D-256).
+    pub labels: Vec<(String, String)>,
+    /// The platform to build for.
+    pub platform: Platform,
+    /// Whether the user named that platform (D-123, D-293).
+    pub platform_given: bool,
+    /// The platform of the machine that builds.
+    pub build_platform: Platform,
+    /// Named contexts by name, `name` or `name::os/arch` (D-126).
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// Ignore existing results of all stages.
+    pub no_cache: bool,
+    /// Ignore existing results of these stages, named in any case.
+    pub no_cache_stages: Vec<String>,
+    /// Network of RUN steps that do not choose one.
+    pub network: NetworkMode,
+    /// Lines of /etc/hosts of RUN steps.
+    pub extra_hosts: Vec<ExtraHost>,
+    /// Size of /dev/shm of RUN steps in bytes.
+    pub shm_size: Option<u64>,
+    /// Resource limits of RUN steps.
+    pub ulimits: Vec<Ulimit>,
+    /// Privileges the user granted.
+    pub entitlements: Entitlements,
+    /// Proxy variables; build arguments of the same names win (D-095).
+    pub proxies: Vec<(String, String)>,
+    /// Whether step names show the platform (B-146).
+    pub multi_platform_names: bool,
+    /// SOURCE_DATE_EPOCH in seconds since 1970. When absent, a build argument or a global ARG of that
+    /// name decides (D-102).
+    pub epoch: Option<i64>,
+}
+
+/// What a named context is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory that the caller can read under the context's name.
+    Directory,
+    /// An image.
+    Image(Reference),
+    /// The empty file system.
+    Scratch,
+}
+
+/// Privileges that a Dockerfile may only use when the user granted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Entitlements {
+    /// `network.host`.
+    pub network_host: bool,
+    /// `security.insecure`.
+    pub security_insecure: bool,
+}
+
+impl PlanOptions {
+    /// Returns the options of a plain build for a platform on a machine of that platform.
+    pub fn new(platform: Platform) -> PlanOptions {
+        PlanOptions {
+            source_name: "Dockerfile".to_owned(),
+            target: None,
+            build_args: Vec::new(),
+            labels: Vec::new(),
+            build_platform: platform.clone(),
+            platform,
+            platform_given: false,
+            contexts: BTreeMap::new(),
+            no_cache: false,
+            no_cache_stages: Vec::new(),
+            network: NetworkMode::Default,
+            extra_hosts: Vec::new(),
+            shm_size: None,
+            ulimits: Vec::new(),
+            entitlements: Entitlements::default(),
+            proxies: Vec::new(),
+            multi_platform_names: false,
+            epoch: None,
+        }
+    }
+
+    /// Returns the value of a build argument. SOURCE_DATE_EPOCH without a time counts as not given
+    /// (D-102).
+    pub(crate) fn build_arg(&self, name: &str) -> Option<&str> {
+        let found = self.build_args.iter().rev().find(|(key, _)| key == name)?;
+        let timeless = name == "SOURCE_DATE_EPOCH" && matches!(found.1.as_str(), "" | "context");
+        (!timeless).then_some(found.1.as_str())
+    }
+
+    /// Returns whether existing results of a stage are ignored (D-318).
+    pub(crate) fn ignores_cache(&self, stage: Option<&str>) -> bool {
+        let filtered =
+            |stage: &str| self.no_cache_stages.iter().any(|filter| filter.eq_ignore_ascii_case(stage));
+        self.no_cache || stage.is_some_and(filtered)
+    }
+}

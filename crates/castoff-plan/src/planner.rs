@@ -1,0 +1,139 @@
+//! The planner: a state machine that asks for images and gives a plan.
+
+use std::collections::BTreeSet;
+
+use castoff_dockerfile::{Diagnostic, Dockerfile, Span};
+use castoff_graph::{BuildGraph, ImageOutput, VertexId};
+use castoff_oci::{Digest, ImageConfig, Platform, Reference};
+
+use crate::PlanOptions;
+use crate::contexts;
+use crate::lower;
+use crate::reach::reach;
+use crate::stage::{Root, Survey};
+use crate::suggest::did_you_mean;
+
+/// Lowers one Dockerfile for one platform.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    dockerfile: Dockerfile,
+    options: PlanOptions,
+    answers: Answers,
+}
+
+/// What the planner says next.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// It must know these images; answer each with [`Planner::provide`], then step again. Only images
+    /// that the target needs are asked for (D-127), each once.
+    Resolve(Vec<Question>),
+    /// The plan.
+    Done(Box<Plan>),
+    /// The file cannot be built: errors first, then the warnings found on the way.
+    Failed(Vec<Diagnostic>),
+}
+
+/// An image that must be known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Question {
+    /// The image, as named.
+    pub reference: Reference,
+    /// The platform wanted of it.
+    pub platform: Platform,
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResolvedImage {
+    /// The image, as shown in step names.
+    pub reference: Reference,
+    /// Digest of the manifest for the platform.
+    pub manifest: Digest,
+    /// The platform found, which may differ from the one wanted (D-123).
+    pub platform: Platform,
+    /// The config.
+    pub config: ImageConfig,
+}
+
+/// What is to be done for an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The operations of the stages that the target needs.
+    pub graph: BuildGraph,
+    /// The image of the target stage.
+    pub output: ImageOutput,
+    /// The needed stages in file order; the target is the one whose vertex is the output's.
+    pub stages: Vec<PlannedStage>,
+    /// Names of the secrets that steps use, whether or not they are required.
+    pub secrets: BTreeSet<String>,
+    /// Findings of the build checks that need planning.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A stage that the target needs, as it is at its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedStage {
+    /// Its name in lower case, or `stage-N`.
+    pub name: String,
+    /// Its place in the file, from 0.
+    pub index: usize,
+    /// Its file system.
+    pub vertex: VertexId,
+    /// Its config.
+    pub config: ImageConfig,
+    /// The variables that a RUN at its end would see, ARGs included.
+    pub environment: Vec<(String, String)>,
+}
+
+/// The images known so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answers(Vec<(Question, ResolvedImage)>);
+
+impl Answers {
+    pub(crate) fn get(&self, question: &Question) -> Option<&ResolvedImage> {
+        self.0.iter().find(|(known, _)| known == question).map(|(_, image)| image)
+    }
+}
+
+impl Planner {
+    /// Returns a planner of a file.
+    pub fn new(dockerfile: &Dockerfile, options: PlanOptions) -> Planner {
+        Planner { dockerfile: dockerfile.clone(), options, answers: Answers::default() }
+    }
+
+    /// Returns what must be known next, the plan, or why there is none. Calling it again without new
+    /// answers gives the same.
+    pub fn step(&mut self) -> Step {
+        let survey = match Survey::new(&self.dockerfile, &self.options) {
+            Ok(survey) => survey,
+            Err(errors) => return Step::Failed(errors),
+        };
+        let reached = match reach(&survey, &self.answers) {
+            Ok(reached) => reached,
+            Err(error) => return Step::Failed(vec![error]),
+        };
+        if !reached.questions.is_empty() {
+            return Step::Resolve(reached.questions);
+        }
+        match lower::lower(&survey, &reached, &self.answers) {
+            Ok(plan) => Step::Done(Box::new(plan)),
+            Err(diagnostics) => Step::Failed(diagnostics),
+        }
+    }
+
+    /// Answers a question. A second answer to the same question replaces the first.
+    pub fn provide(&mut self, question: &Question, image: ResolvedImage) {
+        self.answers.0.retain(|(known, _)| known != question);
+        self.answers.0.push((question.clone(), image));
+    }
+
+    /// Returns the place that first asks for an image, span and lines, for reporting that it cannot be
+    /// had, and a hint when a stage has nearly its name (D-346).
+    pub fn asker(&self, question: &Question) -> Option<(Span, (u32, u32), Option<String>)> {
+        let survey = Survey::new(&self.dockerfile, &self.options).ok()?;
+        let wanted = Root::Image(Box::new(question.clone()));
+        let place = survey.place_of(&wanted)?;
+        let names = survey.stages.iter().filter_map(|stage| stage.name.as_deref());
+        Some((place.span, place.lines, did_you_mean(&contexts::short_name(&question.reference), names)))
+    }
+}

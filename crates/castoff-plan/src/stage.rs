@@ -1,0 +1,400 @@
+//! The stages of a file before anything is resolved: what each is based on, what it is called, which
+//! one is wanted, and every mistake that can be seen without knowing an image (section 7).
+
+use castoff_dockerfile::{Diagnostic, Dockerfile, Instruction, InstructionKind, Spanned, Stage, suggest};
+use castoff_oci::{Platform, Reference};
+
+use crate::contexts;
+use crate::globals::{self, BuildArgs, Globals};
+use crate::place::{Checked, Place};
+use crate::suggest::did_you_mean;
+use crate::{NamedContext, PlanOptions, Question};
+
+/// What is known of a file before images are.
+pub(crate) struct Survey<'a> {
+    pub(crate) dockerfile: &'a Dockerfile,
+    pub(crate) options: &'a PlanOptions,
+    pub(crate) globals: Globals,
+    pub(crate) stages: Vec<StageInfo<'a>>,
+    /// Index of the wanted stage.
+    pub(crate) target: usize,
+    pub(crate) epoch: Option<i64>,
+}
+
+/// A stage and what its FROM line means.
+pub(crate) struct StageInfo<'a> {
+    pub(crate) syntax: &'a Stage,
+    /// The name in lower case (D-113).
+    pub(crate) name: Option<String>,
+    pub(crate) base: Root,
+    /// `--platform`.
+    pub(crate) platform: Option<Platform>,
+    /// The named context that stands in for the whole stage (D-126).
+    pub(crate) replaced: Option<Root>,
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// Where a file system comes from, as FROM and `from=` name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// A stage of this file.
+    Stage(usize),
+    /// The empty file system.
+    Scratch,
+    /// A directory of the caller, by the name of its context.
+    Directory(String),
+    /// An image.
+    Image(Box<Question>),
+}
+
+/// What a `from=` of a stage leads to.
+pub(crate) enum Source {
+    /// A file system that exists before the stage.
+    Root(Root),
+    /// A stage that is not defined yet, or the stage itself (D-132).
+    Later(usize),
+}
+
+impl<'a> Survey<'a> {
+    /// Looks at all stages.
+    ///
+    /// # Errors
+    /// All mistakes found, those of stages that the target does not need included (D-128).
+    pub(crate) fn new(
+        dockerfile: &'a Dockerfile,
+        options: &'a PlanOptions,
+    ) -> Result<Survey<'a>, Vec<Diagnostic>> {
+        let one = |diagnostic| vec![diagnostic];
+        if dockerfile.stages.is_empty() {
+            return Err(one(Place::default().error("no stages to build")));
+        }
+        let globals = Globals::of(dockerfile, options, BuildArgs::Used).map_err(one)?;
+        let defaults = Globals::of(dockerfile, options, BuildArgs::Ignored).ok();
+        let epoch = globals::epoch(&globals, dockerfile, options).map_err(one)?;
+        let mut survey = Survey { dockerfile, options, globals, stages: Vec::new(), target: 0, epoch };
+        let mut errors = Vec::new();
+        for syntax in &dockerfile.stages {
+            match survey.stage(syntax, defaults.as_ref()) {
+                Ok(stage) => survey.stages.push(stage),
+                Err(error) => {
+                    errors.push(error);
+                    // A placeholder keeps the numbers of the later stages right.
+                    survey.stages.push(StageInfo::broken(syntax));
+                }
+            }
+        }
+        match survey.find_target() {
+            Ok(target) => survey.target = target,
+            Err(error) => errors.push(error),
+        }
+        errors.extend(survey.check_sources());
+        if errors.is_empty() { Ok(survey) } else { Err(errors) }
+    }
+
+    /// Returns the name of a stage for messages and step names: its own or `stage-N`.
+    pub(crate) fn stage_name(&self, index: usize) -> String {
+        self.stages[index].name.clone().unwrap_or_else(|| format!("stage-{index}"))
+    }
+
+    /// Returns what a `from=` in a stage leads to (D-189, D-151).
+    pub(crate) fn source(&self, from: &SourceName<'_>, stage: usize) -> Checked<Source> {
+        let place = from.place;
+        if from.word.contains('$') || from.word.contains(['"', '\'']) {
+            return Err(place.error_with_hint(
+                match from.flag {
+                    FromFlag::Copy => "variable expansion is not supported for --from",
+                    FromFlag::Mount => "'from' doesn't support variable expansion",
+                },
+                Some("define a stage with `FROM image AS name`, where a global ARG may stand, and use its name".to_owned()),
+            ));
+        }
+        if !from.word.is_empty() && from.word.bytes().all(|byte| byte.is_ascii_digit()) {
+            let index = from.word.parse().ok().filter(|index: &usize| *index < self.dockerfile.stages.len());
+            let Some(index) = index else {
+                return Err(place.error(format!("invalid stage index {}", from.word)));
+            };
+            return Ok(if index < stage { Source::Root(Root::Stage(index)) } else { Source::Later(index) });
+        }
+        let folded = from.word.to_lowercase();
+        if let Some(index) = self.named(&folded, stage) {
+            return Ok(Source::Root(Root::Stage(index)));
+        }
+        let names = self.dockerfile.stages.iter().map(|stage| stage.from.name.as_ref());
+        let later =
+            names.enumerate().find(|(_, name)| name.is_some_and(|name| name.value.to_lowercase() == folded));
+        if let Some((index, _)) = later {
+            return Ok(Source::Later(index));
+        }
+        if let Some((key, context)) = contexts::find(self.options, from.word, &self.options.platform) {
+            return Ok(Source::Root(context_root(key, context, &self.options.platform)));
+        }
+        if from.word == "scratch" {
+            return Ok(Source::Root(Root::Scratch));
+        }
+        let reference: Reference = from.word.parse().map_err(|error| {
+            let hint = did_you_mean(from.word, self.names_before(stage));
+            place.error_with_hint(format!("failed to parse stage name \"{}\": {error}", from.word), hint)
+        })?;
+        Ok(Source::Root(Root::Image(Box::new(Question {
+            reference,
+            platform: self.options.platform.clone(),
+        }))))
+    }
+
+    /// Returns the latest stage of a folded name among the first ones (D-114).
+    fn named(&self, name: &str, before: usize) -> Option<usize> {
+        self.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(name))
+    }
+
+    fn names_before(&self, before: usize) -> impl Iterator<Item = &str> {
+        self.stages.iter().take(before).filter_map(|stage| stage.name.as_deref())
+    }
+
+    fn stage(&self, syntax: &'a Stage, defaults: Option<&Globals>) -> Checked<StageInfo<'a>> {
+        let from = &syntax.from;
+        let mut warnings = Vec::new();
+        let platform = match &from.platform {
+            Some(word) => Some(self.platform(word, syntax, &mut warnings)?),
+            None => None,
+        };
+        let wanted = platform.clone().unwrap_or_else(|| self.options.platform.clone());
+        let name = from.name.as_ref().map(|name| name.value.to_lowercase());
+        let base = self.base(syntax, &wanted, &mut warnings)?;
+        if let Some(defaults) = defaults {
+            check_default(syntax, defaults, &mut warnings);
+        }
+        let replaced = name
+            .as_deref()
+            .and_then(|name| contexts::find(self.options, name, &wanted))
+            .map(|(key, context)| context_root(key, context, &wanted));
+        Ok(StageInfo { syntax, name, base, platform, replaced, warnings })
+    }
+
+    fn base(&self, syntax: &Stage, wanted: &Platform, warnings: &mut Vec<Diagnostic>) -> Checked<Root> {
+        let word = &syntax.from.image;
+        let place = Place::new(word.span, syntax.from.lines);
+        let expanded = self.globals.expand(word, place)?;
+        self.undeclared(&expanded.unset, place, warnings);
+        let image = expanded.text;
+        if image.is_empty() {
+            let hint = self.argument_hint(&expanded.unset);
+            return Err(
+                place.error_with_hint(format!("base name ({}) should not be blank", word.value), hint)
+            );
+        }
+        if image == "scratch" {
+            return Ok(Root::Scratch);
+        }
+        // The folded name is compared with the word as it is: `FROM Base` is never a stage (D-117).
+        if let Some(index) = self.named(&image, self.stages.len()) {
+            return Ok(Root::Stage(index));
+        }
+        if let Some((key, context)) = contexts::find(self.options, &image, wanted) {
+            return Ok(context_root(key, context, wanted));
+        }
+        let reference: Reference = image.parse().map_err(|error| {
+            let by_argument =
+                expanded.unset.first().and_then(|name| did_you_mean(name, self.globals.names()));
+            let hint = by_argument.or_else(|| did_you_mean(&image, self.names_before(self.stages.len())));
+            place.error_with_hint(format!("failed to parse stage name \"{image}\": {error}"), hint)
+        })?;
+        Ok(Root::Image(Box::new(Question { reference, platform: wanted.clone() })))
+    }
+
+    fn platform(
+        &self,
+        word: &Spanned<String>,
+        syntax: &Stage,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Checked<Platform> {
+        let place = Place::new(word.span, syntax.from.lines);
+        let expanded = self.globals.expand(word, place)?;
+        self.undeclared(&expanded.unset, place, warnings);
+        let hint = || self.argument_hint(&expanded.unset);
+        if expanded.text.is_empty() {
+            let message = format!("empty platform value from expression {}", word.value);
+            return Err(place.error_with_hint(message, hint()));
+        }
+        if matches!(word.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
+            let message = "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the \
+                           default behavior";
+            warnings.push(place.warning("RedundantTargetPlatform", message));
+        }
+        expanded.text.parse().map_err(|error| {
+            place.error_with_hint(format!("failed to parse platform {}: {error}", word.value), hint())
+        })
+    }
+
+    /// Reports names that no global ARG declares and that are not predefined (D-330).
+    fn undeclared(&self, unset: &[String], place: Place, warnings: &mut Vec<Diagnostic>) {
+        for name in unset {
+            if self.globals.names().any(|known| known == name) {
+                continue;
+            }
+            let suggestion = suggest(name, self.globals.names());
+            let suggestion = suggestion.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            let message = format!("FROM argument '{name}' is not declared{suggestion}");
+            warnings.push(place.warning("UndefinedArgInFrom", message));
+        }
+    }
+
+    /// Returns a hint for a word that used names without a value: one of them may be misspelt.
+    fn argument_hint(&self, unset: &[String]) -> Option<String> {
+        let misspelt = unset.iter().find(|name| self.globals.names().all(|known| known != *name))?;
+        did_you_mean(misspelt, self.globals.names())
+    }
+
+    /// Returns the index of the wanted stage (D-129).
+    fn find_target(&self) -> Checked<usize> {
+        let Some(target) = &self.options.target else { return Ok(self.stages.len() - 1) };
+        self.named(&target.to_lowercase(), self.stages.len()).ok_or_else(|| {
+            let hint = did_you_mean(target, self.names_before(self.stages.len()));
+            Place::default().error_with_hint(format!("target stage \"{target}\" could not be found"), hint)
+        })
+    }
+
+    /// Checks every `from=` of the file (D-128), and that no stages need each other (D-131).
+    fn check_sources(&self) -> Vec<Diagnostic> {
+        let mut errors = Vec::new();
+        let mut edges: Vec<Vec<(usize, Place)>> = Vec::new();
+        for (index, stage) in self.stages.iter().enumerate() {
+            let mut needs = Vec::new();
+            if let Root::Stage(base) = stage.base {
+                needs.push((base, Place::new(stage.syntax.from.image.span, stage.syntax.from.lines)));
+            }
+            for instruction in &stage.syntax.instructions {
+                for from in froms(instruction) {
+                    match self.source(&from, index) {
+                        Ok(Source::Root(Root::Stage(other)) | Source::Later(other)) => {
+                            needs.push((other, from.place))
+                        }
+                        Ok(Source::Root(_)) => {}
+                        Err(error) => errors.push(error),
+                    }
+                }
+            }
+            edges.push(needs);
+        }
+        let reaches = |start: usize, goal: usize| {
+            let (mut open, mut seen) = (vec![start], vec![false; edges.len()]);
+            while let Some(index) = open.pop() {
+                if index == goal {
+                    return true;
+                }
+                if !std::mem::replace(&mut seen[index], true) {
+                    open.extend(edges[index].iter().map(|(next, _)| *next));
+                }
+            }
+            false
+        };
+        for (index, needs) in edges.iter().enumerate() {
+            // An edge to a stage above cannot close a cycle without one to a stage below.
+            let closing = needs.iter().find(|(other, _)| *other >= index && reaches(*other, index));
+            if let Some((_, place)) = closing {
+                let name = self.stage_name(index);
+                errors.push(place.error(format!("circular dependency detected on stage: {name}")));
+            }
+        }
+        errors
+    }
+}
+
+impl<'a> StageInfo<'a> {
+    fn broken(syntax: &'a Stage) -> StageInfo<'a> {
+        StageInfo {
+            syntax,
+            name: syntax.from.name.as_ref().map(|name| name.value.to_lowercase()),
+            base: Root::Scratch,
+            platform: None,
+            replaced: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Returns the place of the FROM line.
+    pub(crate) fn place(&self) -> Place {
+        Place::new(self.syntax.from.span, self.syntax.from.lines)
+    }
+}
+
+fn context_root(key: &str, context: &NamedContext, platform: &Platform) -> Root {
+    match context {
+        NamedContext::Directory => Root::Directory(key.to_owned()),
+        NamedContext::Image(reference) => {
+            Root::Image(Box::new(Question { reference: reference.clone(), platform: platform.clone() }))
+        }
+        NamedContext::Scratch => Root::Scratch,
+    }
+}
+
+/// Reports a FROM word that is no image name when only the defaults of the file count (D-338).
+fn check_default(syntax: &Stage, defaults: &Globals, warnings: &mut Vec<Diagnostic>) {
+    let word = &syntax.from.image;
+    if !word.value.contains('$') {
+        return;
+    }
+    let place = Place::new(word.span, syntax.from.lines);
+    let valid = defaults.expand(word, place).is_ok_and(|expanded| expanded.text.parse::<Reference>().is_ok());
+    if !valid {
+        let message =
+            format!("Default value for ARG {} results in empty or invalid base image name", word.value);
+        warnings.push(place.warning("InvalidDefaultArgInFrom", message));
+    }
+}
+
+/// A `from=` as written.
+pub(crate) struct SourceName<'a> {
+    pub(crate) word: &'a str,
+    pub(crate) flag: FromFlag,
+    pub(crate) place: Place,
+}
+
+/// Which flag a `from=` belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromFlag {
+    Copy,
+    Mount,
+}
+
+/// Returns every `from=` of an instruction; those in ONBUILD count where the trigger runs.
+pub(crate) fn froms(instruction: &Instruction) -> Vec<SourceName<'_>> {
+    match &instruction.kind {
+        InstructionKind::Copy(copy) | InstructionKind::Add(copy) => {
+            let from = copy.from.iter();
+            from.map(|word| SourceName {
+                word: &word.value,
+                flag: FromFlag::Copy,
+                place: Place::new(word.span, instruction.lines),
+            })
+            .collect()
+        }
+        InstructionKind::Run(run) => run
+            .mounts
+            .iter()
+            .filter_map(|mount| {
+                // The last one counts, as it does for every key of a mount.
+                let (_, word) = mount.fields.iter().rev().find(|(key, _)| key == "from")?;
+                let word = word.as_deref().filter(|word| !word.is_empty())?;
+                Some(SourceName {
+                    word,
+                    flag: FromFlag::Mount,
+                    place: Place::new(mount.span, instruction.lines),
+                })
+            })
+            .collect(),
+        InstructionKind::Arg(_)
+        | InstructionKind::Cmd(_)
+        | InstructionKind::Entrypoint(_)
+        | InstructionKind::Env(_)
+        | InstructionKind::Expose(_)
+        | InstructionKind::Healthcheck(_)
+        | InstructionKind::Label(_)
+        | InstructionKind::Maintainer(_)
+        | InstructionKind::OnBuild(_)
+        | InstructionKind::Shell(_)
+        | InstructionKind::StopSignal(_)
+        | InstructionKind::User(_)
+        | InstructionKind::Volume(_)
+        | InstructionKind::Workdir(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,220 @@
+//! ARG, ENV and the predefined arguments (section 6), and what expansion reports (section 5).
+
+use crate::build::{build, check, image};
+
+#[test]
+fn argument_values_come_in_order_of_precedence() {
+    // D-087, D-088: command line, own default, global value, unset.
+    let source =
+        "ARG A=global\nARG B=global\nARG C=global\nFROM alpine\nARG A=own\nARG B\nARG C=own\nARG D\nRUN x\n";
+    check(
+        &build(source).arg("C", "given").graph_lines(&["env"]),
+        "
+        env: A=own
+        env: B=global
+        env: C=given
+        ",
+    );
+}
+
+#[test]
+fn empty_default_sets_the_empty_string() {
+    // D-088.
+    check(&build("ARG A=1\nFROM alpine\nARG A=\nRUN x\n").graph_lines(&["env"]), "env: A=");
+}
+
+#[test]
+fn global_argument_is_unseen_until_redeclared() {
+    // D-064, D-085.
+    let build = build("ARG A=1\nFROM alpine\nENV B=$A\nARG A\nENV C=$A\n");
+    check(&build.config(), r#"{"Env":["B=","C=1"]}"#);
+    check(&build.warnings(), "UndefinedVar: Usage of undefined variable '$A' (line 3)");
+}
+
+#[test]
+fn default_is_not_evaluated_when_a_value_is_given() {
+    // D-089.
+    let source = "FROM alpine\nARG A=${X:?needed}\nRUN x\n";
+    check(&build(source).errors(), "X: needed @2 `${X:?needed}`");
+    check(&build(source).arg("A", "1").graph_lines(&["env"]), "env: A=1");
+}
+
+#[test]
+fn default_is_expanded_with_the_variables_of_the_stage() {
+    // D-087.
+    check(&build("FROM alpine\nENV V=1\nARG A=v$V\nRUN x\n").graph_lines(&["env"]), "env: V=1\nenv: A=v1");
+}
+
+#[test]
+fn argument_takes_effect_from_its_line_on() {
+    // D-090.
+    check(
+        &build("FROM alpine\nRUN one\nARG A=1\nRUN two\n").graph_lines(&["v", "env"]),
+        r#"
+        v0 image docker.io/library/alpine:latest@sha256:... linux/amd64
+        v1 run on v0: "/bin/sh" "-c" "one"
+        v2 run on v1: "/bin/sh" "-c" "two"
+        env: A=1
+        "#,
+    );
+}
+
+#[test]
+fn argument_is_not_in_the_config() {
+    // D-091.
+    check(&build("FROM alpine\nARG A=1\n").config(), r#"{"Env":[]}"#);
+}
+
+#[test]
+fn unrelated_stage_does_not_inherit_arguments() {
+    // D-090.
+    check(
+        &build("FROM alpine AS a\nARG A=1\nRUN x\nFROM alpine\nRUN y\nCOPY --from=a / /\n")
+            .graph_lines(&["v2", "env"]),
+        r#"
+        env: A=1
+        v2 run on v0: "/bin/sh" "-c" "y"
+        "#,
+    );
+}
+
+#[test]
+fn later_line_wins_between_env_and_arg() {
+    // D-092: the config keeps the ENV value either way.
+    let after = build("FROM alpine\nARG A=arg\nENV A=env\nRUN x\n");
+    check(&after.graph_lines(&["env"]), "env: A=env");
+    check(&after.config(), r#"{"Env":["A=env"]}"#);
+    let before = build("FROM alpine\nENV A=env\nARG A=arg\nRUN x\n");
+    check(&before.graph_lines(&["env"]), "env: A=arg");
+    check(&before.config(), r#"{"Env":["A=env"]}"#);
+}
+
+#[test]
+fn unused_build_arguments_are_named_in_one_warning() {
+    // D-093: those of stages that are not needed included; predefined ones are not.
+    let build = build("ARG G\nFROM alpine AS a\nARG A\nFROM alpine\nARG B\n");
+    let build =
+        ["G", "A", "B", "C", "http_proxy", "TARGETARCH", "BUILDKIT_INLINE_CACHE", "SOURCE_DATE_EPOCH"]
+            .into_iter()
+            .fold(build, |build, name| build.arg(name, "1"));
+    check(&build.warnings(), "one or more build-args [A C] were not consumed (line 0)");
+}
+
+#[test]
+fn proxies_reach_steps_in_both_cases_and_nothing_else() {
+    // D-095, D-096.
+    let build = build("FROM alpine\nRUN x\n").arg("http_proxy", "p").with(|options| {
+        options.proxies = vec![("HTTP_PROXY".into(), "low".into()), ("no_proxy".into(), "n".into())];
+    });
+    check(
+        &build.graph_lines(&["env", "proxy"]),
+        "
+        proxy: HTTP_PROXY=p
+        proxy: http_proxy=p
+        proxy: NO_PROXY=n
+        proxy: no_proxy=n
+        ",
+    );
+    check(&build.history(), "v1 RUN /bin/sh -c x # buildkit");
+}
+
+#[test]
+fn declared_proxy_is_an_ordinary_argument() {
+    // D-096.
+    let build = build("FROM alpine\nARG HTTP_PROXY\nRUN x\n").arg("HTTP_PROXY", "p");
+    check(&build.graph_lines(&["env", "proxy"]), "env: HTTP_PROXY=p\nproxy: http_proxy=p");
+    check(&build.history(), "-- ARG HTTP_PROXY=p\nv1 RUN |1 HTTP_PROXY=p /bin/sh -c x # buildkit");
+}
+
+#[test]
+fn platform_arguments_have_empty_values_where_they_do_not_apply() {
+    // D-097.
+    let source = "FROM alpine\nARG TARGETPLATFORM\nARG TARGETVARIANT\nARG BUILDARCH\nRUN x\n";
+    check(
+        &build(source).graph_lines(&["env"]),
+        "
+        env: TARGETPLATFORM=linux/amd64
+        env: TARGETVARIANT=
+        env: BUILDARCH=amd64
+        ",
+    );
+}
+
+#[test]
+fn scan_arguments_are_never_variables() {
+    // D-101.
+    let build = build("FROM alpine\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN x\n");
+    check(&build.graph_lines(&["env"]), "");
+}
+
+#[test]
+fn words_see_the_variables_before_the_instruction() {
+    // D-063.
+    check(&build("FROM alpine\nENV a=1\nENV a=2 b=$a\n").config(), r#"{"Env":["a=2","b=1"]}"#);
+    check(&build("FROM alpine\nENV a=1\nLABEL $a=$a\n").config(), r#"{"Env":["a=1"],"Labels":{"1":"1"}}"#);
+}
+
+#[test]
+fn env_replaces_in_place_and_persists() {
+    // D-109, D-110.
+    let build = build("FROM base\nENV B=3\nENV A=2 C=4\n").image("base", image(&["A=1", "B=1"]));
+    check(&build.config(), r#"{"Env":["A=2","B=3","C=4"]}"#);
+}
+
+#[test]
+fn path_is_added_where_the_base_has_none() {
+    // D-111.
+    let mut base = image(&[]);
+    base.config.env = Some(vec!["A=1".into()]);
+    let build = build("FROM base\nRUN x\n").image("base", base);
+    let env = build.plan().output.config.config.env;
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(env, Some(vec!["A=1".into(), path.into()]));
+}
+
+#[test]
+fn undefined_variable_is_reported_with_a_suggestion() {
+    // D-331: declared arguments without value and RUN do not count.
+    check(
+        &build("FROM alpine\nENV FOO=1\nARG BAR\nCOPY $FOOO$BAR /x\nRUN $NOWHERE\n").warnings(),
+        "UndefinedVar: Usage of undefined variable '$FOOO' (did you mean $FOO?) (line 4)",
+    );
+}
+
+#[test]
+fn unneeded_stages_are_not_checked() {
+    // D-322.
+    check(&build("FROM alpine AS a\nCOPY $NOPE /x\nFROM alpine\n").warnings(), "");
+}
+
+#[test]
+fn epoch_is_an_argument_a_default_or_the_callers() {
+    // D-102.
+    let epoch = |build: crate::build::Build| build.plan().output.epoch;
+    assert_eq!(epoch(build("FROM scratch\n")), None);
+    assert_eq!(epoch(build("FROM scratch\n").arg("SOURCE_DATE_EPOCH", "7")), Some(7));
+    assert_eq!(epoch(build("ARG SOURCE_DATE_EPOCH=8\nFROM scratch\n")), Some(8));
+    assert_eq!(epoch(build("ARG SOURCE_DATE_EPOCH=8\nFROM scratch\n").arg("SOURCE_DATE_EPOCH", "")), None);
+    assert_eq!(epoch(build("FROM scratch\n").arg("SOURCE_DATE_EPOCH", "context")), None);
+    assert_eq!(epoch(build("FROM scratch\n").with(|options| options.epoch = Some(9))), Some(9));
+}
+
+#[test]
+fn epoch_that_is_no_time_fails() {
+    // D-103.
+    check(
+        &build("FROM scratch\n").arg("SOURCE_DATE_EPOCH", "soon").errors(),
+        "invalid SOURCE_DATE_EPOCH: `soon` is not a number of seconds @0 ``",
+    );
+    check(
+        &build("FROM scratch AS src\n").arg("SOURCE_DATE_EPOCH", "src").errors(),
+        "SOURCE_DATE_EPOCH taken from `src` is not supported yet @0 ``",
+    );
+}
+
+#[test]
+fn epoch_is_a_variable_only_after_its_line() {
+    // D-104.
+    let build = build("FROM alpine\nRUN a\nARG SOURCE_DATE_EPOCH\nRUN b\n").arg("SOURCE_DATE_EPOCH", "5");
+    check(&build.graph_lines(&["env"]), "env: SOURCE_DATE_EPOCH=5");
+}

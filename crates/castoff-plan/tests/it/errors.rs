@@ -1,0 +1,81 @@
+//! Mistakes in general: several are reported together, and the asker of an image is known.
+
+use castoff_plan::{PlanOptions, Planner, Step};
+
+use crate::build::{build, check};
+
+#[test]
+fn all_mistakes_of_the_survey_are_reported_together() {
+    // D-128.
+    check(
+        &build("FROM $NONE AS a\nCOPY --from=8 x /\nFROM UPPER\n")
+            .target("nope")
+            .errors()
+            .lines()
+            .count()
+            .to_string(),
+        "4",
+    );
+}
+
+#[test]
+fn expansion_errors_are_at_the_word() {
+    // D-066, D-069.
+    check(&build("FROM scratch\nENV A=${}\n").errors().lines().count().to_string(), "1");
+    check(&build("FROM scratch\nLABEL a=1 b=${X:?gone}\n").errors(), "X: gone @2 `${X:?gone}`");
+}
+
+#[test]
+fn blank_key_after_expansion_fails() {
+    // D-107.
+    check(&build("FROM scratch\nENV $X=1\n").errors(), "ENV names can not be blank @2 `$X`");
+}
+
+#[test]
+fn asker_of_an_image_and_the_stage_it_may_mean_are_known() {
+    // D-346.
+    let source = "FROM scratch AS builder\nFROM bilder\nCOPY --from=other /x /\n";
+    let parsed = castoff_dockerfile::parse(source.as_bytes());
+    let mut planner =
+        Planner::new(&parsed.dockerfile, PlanOptions::new("linux/amd64".parse().expect("a platform")));
+    let Step::Resolve(questions) = planner.step() else { panic!("two images are needed") };
+    let askers: Vec<String> = questions
+        .iter()
+        .map(|question| {
+            let (span, lines, hint) = planner.asker(question).expect("the file names it");
+            format!("{} {} {}", &source[span.range()], lines.0, hint.unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(askers, ["bilder 2 did you mean `builder`?", "other 3 "]);
+}
+
+#[test]
+fn same_question_gives_the_same_step_again() {
+    let parsed = castoff_dockerfile::parse(b"FROM alpine\n");
+    let mut planner =
+        Planner::new(&parsed.dockerfile, PlanOptions::new("linux/amd64".parse().expect("a platform")));
+    let ask = |planner: &mut Planner| match planner.step() {
+        Step::Resolve(questions) => questions,
+        Step::Done(_) | Step::Failed(_) => Vec::new(),
+    };
+    let first = ask(&mut planner);
+    assert_eq!(first.len(), 1);
+    assert_eq!(first, ask(&mut planner));
+}
+
+#[test]
+fn file_without_stages_fails() {
+    // D-004.
+    let parsed = castoff_dockerfile::parse(b"ARG A=1\n");
+    let mut planner =
+        Planner::new(&parsed.dockerfile, PlanOptions::new("linux/amd64".parse().expect("a platform")));
+    let Step::Failed(errors) = planner.step() else { panic!("there is nothing to build") };
+    assert_eq!(errors[0].message, "no stages to build");
+}
+
+#[test]
+fn planning_is_deterministic() {
+    // D-130.
+    let source = "FROM alpine AS a\nRUN a\nFROM busybox AS b\nRUN b\nFROM scratch\nCOPY --from=b /b /\nCOPY --from=a /a /\n";
+    assert_eq!(build(source).plan(), build(source).plan());
+}

@@ -1,0 +1,14 @@
+//! Behaviour of the planner: a Dockerfile in; the printed graph, the history, the config or the
+//! diagnostics out.
+
+mod args;
+mod build;
+mod command;
+mod config;
+mod copy;
+mod errors;
+mod from;
+mod mount;
+mod names;
+mod onbuild;
+mod run;
