@@ -32,9 +32,9 @@ pub struct Spanned<T> {
 pub struct Dockerfile {
     /// The escape character of the file: a backslash or a backtick (D-021).
     pub escape: char,
-    /// `# syntax=`, when present.
+    /// First word of `# syntax=`, when present, also in the style of other files (D-024).
     pub syntax: Option<Spanned<String>>,
-    /// `# check=`, when present.
+    /// First word of `# check=`, when present.
     pub check: Option<Spanned<String>>,
     /// ARG instructions before the first FROM.
     pub global_args: Vec<Instruction>,
@@ -70,6 +70,24 @@ pub struct From {
     pub as_keyword: Option<Spanned<String>>,
     /// Comment lines right above (D-016), without `#` and blanks.
     pub comments: Vec<String>,
+}
+
+impl From {
+    /// Returns what the comments above say about the stage (D-016).
+    pub fn description(&self) -> Option<&str> {
+        describe(&self.comments, &self.name.as_ref()?.value)
+    }
+}
+
+impl Instruction {
+    /// Returns what the comments above say about `name`, one that an ARG declares (D-016).
+    pub fn description(&self, name: &str) -> Option<&str> {
+        describe(&self.comments, name)
+    }
+}
+
+fn describe<'a>(comments: &'a [String], name: &str) -> Option<&'a str> {
+    comments.iter().find_map(|comment| comment.strip_prefix(name)?.strip_prefix(' '))
 }
 
 /// An instruction other than FROM.
@@ -180,7 +198,8 @@ pub struct Heredoc {
     pub strip_tabs: bool,
     /// The body, tabs removed where asked; CRLF kept.
     pub body: String,
-    /// The terminator line and body as written, for handing to a shell (D-057).
+    /// The body as written and then the delimiter, without a line end: what follows the command line
+    /// and a newline when a shell is to read it (D-057).
     pub raw: String,
     /// Place of the `<<` token.
     pub span: Span,

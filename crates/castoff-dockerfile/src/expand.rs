@@ -5,6 +5,7 @@
 
 mod pattern;
 
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
@@ -123,6 +124,8 @@ struct Expansion<'a> {
     options: &'a ExpandOptions<'a>,
     mode: Unset,
     unset: Vec<String>,
+    /// The same names, for looking them up.
+    noted: BTreeSet<String>,
     depth: usize,
     length: usize,
 }
@@ -130,7 +133,16 @@ struct Expansion<'a> {
 impl<'a> Expansion<'a> {
     fn new(source: &'a str, options: &'a ExpandOptions<'a>, mode: Unset) -> Expansion<'a> {
         let chars = source.char_indices().peekable();
-        Expansion { source, chars, options, mode, unset: Vec::new(), depth: 0, length: 0 }
+        Expansion {
+            source,
+            chars,
+            options,
+            mode,
+            unset: Vec::new(),
+            noted: BTreeSet::new(),
+            depth: 0,
+            length: 0,
+        }
     }
 
     fn peek(&mut self) -> Option<char> {
@@ -307,7 +319,7 @@ impl<'a> Expansion<'a> {
     }
 
     fn note_unset(&mut self, name: &str) {
-        if !self.unset.iter().any(|known| known == name) {
+        if self.noted.insert(name.to_owned()) {
             self.unset.push(name.to_owned());
         }
     }

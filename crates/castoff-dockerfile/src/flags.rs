@@ -32,6 +32,13 @@ pub(crate) struct FlagWord {
     unbalanced: bool,
 }
 
+impl Head {
+    /// Whether a quote in a flag was not closed, so that the flag took the rest of the line.
+    pub fn is_unbalanced(&self) -> bool {
+        self.flags.iter().any(|flag| flag.unbalanced)
+    }
+}
+
 impl FlagWord {
     /// Returns its place.
     pub fn range(&self) -> Range<usize> {

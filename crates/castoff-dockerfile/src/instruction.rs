@@ -165,6 +165,9 @@ fn flagged<'a, T>(
     parse: impl FnOnce(&mut Scope<'a>, &Flags) -> Option<T>,
 ) -> Option<T> {
     let flags = check_flags(scope, &head.flags, allowed);
+    if head.is_unbalanced() {
+        return None;
+    }
     let parsed = parse(scope, flags.as_ref().unwrap_or(&Flags::default()));
     flags.and(parsed)
 }

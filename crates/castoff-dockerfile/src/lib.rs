@@ -22,6 +22,7 @@ mod flags;
 mod heredoc;
 mod instruction;
 mod lines;
+pub mod lint;
 mod parse;
 mod scope;
 mod suggest;

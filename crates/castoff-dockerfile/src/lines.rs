@@ -146,7 +146,6 @@ pub(crate) struct Logical {
     /// First and last line.
     pub lines: (u32, u32),
     /// The first blank line between continued lines (D-009).
-    #[expect(dead_code, reason = "the NoEmptyContinuation check reads it")]
     pub blank: Option<Line>,
 }
 

@@ -5,7 +5,7 @@ use crate::flags::{Head, split_head};
 use crate::heredoc::{Found, read_body, tokens};
 use crate::instruction::{self, Keyword, Statement};
 use crate::lines::{Item, Joined, Lines, Logical, next_item, offset};
-use crate::scope::Scope;
+use crate::scope::{MOST, Scope};
 use crate::words::{Json, json, trim};
 use crate::{Diagnostic, Dockerfile, Instruction, Severity, Span, Stage};
 
@@ -124,6 +124,9 @@ impl File {
                     self.check_encoding(&logical, &lines);
                     if let Some(statement) = statement {
                         self.add(statement, comments);
+                    }
+                    if self.diagnostics.len() >= MOST {
+                        break;
                     }
                 }
             }

@@ -9,6 +9,9 @@ use crate::{Diagnostic, Severity, Span, Spanned};
 /// Longest piece of the source that is repeated in a message.
 const SHOWN: usize = 80;
 
+/// Most findings of one file. Whoever has so many has not written a Dockerfile.
+pub(crate) const MOST: usize = 1000;
+
 /// One logical line being parsed. Ranges are byte offsets in the joined text.
 pub(crate) struct Scope<'a> {
     /// The line.
@@ -43,29 +46,29 @@ impl<'a> Scope<'a> {
 
     /// Reports an error.
     pub fn error(&mut self, range: Range<usize>, message: impl Into<String>) {
-        self.report(Severity::Error, range, message.into(), Vec::new());
+        self.report(Severity::Error, self.span(range), message.into(), Vec::new());
     }
 
     /// Reports an error with what to do next.
     pub fn error_with_hint(&mut self, range: Range<usize>, message: impl Into<String>, hint: &str) {
-        self.report(Severity::Error, range, message.into(), vec![hint.to_owned()]);
+        self.report(Severity::Error, self.span(range), message.into(), vec![hint.to_owned()]);
     }
 
     /// Reports an error at a place of the source.
     pub fn error_at(&mut self, span: Span, message: impl Into<String>) {
-        let (message, lines) = (message.into(), self.lines);
-        let severity = Severity::Error;
-        self.diagnostics.push(Diagnostic { severity, rule: None, message, span, lines, hints: Vec::new() });
+        self.report(Severity::Error, span, message.into(), Vec::new());
     }
 
     /// Reports a warning.
     pub fn warn(&mut self, range: Range<usize>, message: impl Into<String>) {
-        self.report(Severity::Warning, range, message.into(), Vec::new());
+        self.report(Severity::Warning, self.span(range), message.into(), Vec::new());
     }
 
-    fn report(&mut self, severity: Severity, range: Range<usize>, message: String, hints: Vec<String>) {
-        let span = self.span(range);
-        self.diagnostics.push(Diagnostic { severity, rule: None, message, span, lines: self.lines, hints });
+    fn report(&mut self, severity: Severity, span: Span, message: String, hints: Vec<String>) {
+        if self.diagnostics.len() < MOST {
+            let lines = self.lines;
+            self.diagnostics.push(Diagnostic { severity, rule: None, message, span, lines, hints });
+        }
     }
 }
 

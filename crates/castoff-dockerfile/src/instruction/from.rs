@@ -15,6 +15,7 @@ pub(super) fn parse(scope: &mut Scope<'_>, head: Head, span: Span) -> From {
         [_, keyword, name] if scope.text(keyword.clone()).eq_ignore_ascii_case("as") => {
             (Some(scope.word(keyword.clone())), Some(scope.word(name.clone())))
         }
+        [] if head.is_unbalanced() => (None, None),
         _ => {
             let place = if head.arguments.is_empty() { whole(&head) } else { head.arguments.clone() };
             scope.error_with_hint(

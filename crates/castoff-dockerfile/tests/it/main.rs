@@ -1,4 +1,13 @@
-//! Behaviour of the parser and of word expansion, as tables.
+//! Behaviour of the parser, of word expansion and of the checks, as tables.
 
+mod arguments;
+mod directives;
+mod errors;
 mod expand;
+mod heredocs;
+mod instructions;
+mod lines;
+mod lint;
+mod print;
 mod properties;
+mod triggers;
