@@ -14,7 +14,8 @@ mod unused;
 
 use std::collections::BTreeSet;
 
-use castoff_dockerfile::expand::{ExpandOptions, Expanded, expand};
+use castoff_dockerfile::expand::{ExpandOptions, expand};
+use castoff_dockerfile::lint::is_skipped_above;
 use castoff_dockerfile::{Diagnostic, Instruction, InstructionKind, Spanned, suggest};
 use castoff_graph::{BuildGraph, ImageOutput, Op, Origin, PlannedHistory, Vertex, VertexId};
 use castoff_oci::{ImageConfig, Platform};
@@ -23,7 +24,7 @@ use crate::names::{StepNames, display, first_line};
 use crate::place::{Checked, Place};
 use crate::planner::Answers;
 use crate::reach::Reached;
-use crate::scope::Scope;
+use crate::scope::{NOT_EXPORTED, Scope};
 use crate::stage::{StageInfo, Survey};
 use crate::{Plan, PlannedStage};
 
@@ -225,34 +226,39 @@ impl StageLowering<'_, '_> {
         }
     }
 
-    /// Expands a word with the stage's variables (D-060).
+    /// Expands a word with the stage's variables (D-060), and reports the names that are nowhere set.
     fn word(&mut self, here: Here<'_>, word: &Spanned<String>) -> Checked<String> {
-        Ok(self.expanded(here, word, &self.state.scope.clone())?.text)
-    }
-
-    /// Expands a word with given variables, and reports the names that are nowhere set (D-331).
-    fn expanded(&mut self, here: Here<'_>, word: &Spanned<String>, scope: &Scope) -> Checked<Expanded> {
-        let options = ExpandOptions {
-            escape: self.plan.survey.dockerfile.escape,
-            variable: &|name| scope.get(name).map(str::to_owned),
-            quotes: true,
-        };
         let place = here.at(word);
+        let variable = |name: &str| self.state.scope.get(name).map(str::to_owned);
+        let escape = self.plan.survey.dockerfile.escape;
+        let options = ExpandOptions { escape, variable: &variable, quotes: true };
         let expanded = expand(&word.value, &options).map_err(|error| place.error(error.to_string()))?;
-        self.undefined(place, &expanded.unset);
-        Ok(expanded)
+        self.undefined(here, place, &expanded.unset);
+        Ok(expanded.text)
     }
 
-    fn undefined(&mut self, place: Place, unset: &[String]) {
+    /// Reports names that an instruction used and that the stage neither set nor declared (D-331).
+    fn undefined(&mut self, here: Here<'_>, place: Place, unset: &[String]) {
         for name in unset {
             let scope = &self.state.scope;
-            if scope.is_declared(name) || crate::scope::NOT_EXPORTED.contains(&name.as_str()) {
+            if scope.is_declared(name) || NOT_EXPORTED.contains(&name.as_str()) {
                 continue;
             }
             let suggestion = suggest(name, scope.names());
             let suggestion = suggestion.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
-            let message = format!("Usage of undefined variable '${name}'{suggestion}");
-            self.plan.warnings.push(place.warning("UndefinedVar", message));
+            self.warn(
+                here,
+                place,
+                "UndefinedVar",
+                format!("usage of undefined variable '${name}'{suggestion}"),
+            );
+        }
+    }
+
+    /// Reports a finding of a build check, unless a comment above the instruction skips it (D-027).
+    fn warn(&mut self, here: Here<'_>, place: Place, rule: &'static str, message: String) {
+        if !is_skipped_above(&here.instruction.comments, rule) {
+            self.plan.warnings.push(place.warning(rule, message));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The stages of a file before anything is resolved: what each is based on, what it is called, which
 //! one is wanted, and every mistake that can be seen without knowing an image (section 7).
 
+use castoff_dockerfile::lint::is_skipped_above;
 use castoff_dockerfile::{Diagnostic, Dockerfile, Instruction, InstructionKind, Spanned, Stage, suggest};
 use castoff_oci::{Platform, Reference};
 
@@ -167,6 +168,7 @@ impl<'a> Survey<'a> {
             .as_deref()
             .and_then(|name| contexts::find(self.options, name, &wanted))
             .map(|(key, context)| context_root(key, context, &wanted));
+        warnings.retain(|warning| warning.rule.is_none_or(|rule| !is_skipped_above(&from.comments, rule)));
         Ok(StageInfo { syntax, name, base, platform, replaced, warnings })
     }
 
@@ -214,11 +216,6 @@ impl<'a> Survey<'a> {
         if expanded.text.is_empty() {
             let message = format!("empty platform value from expression {}", word.value);
             return Err(place.error_with_hint(message, hint()));
-        }
-        if matches!(word.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
-            let message = "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the \
-                           default behavior";
-            warnings.push(place.warning("RedundantTargetPlatform", message));
         }
         expanded.text.parse().map_err(|error| {
             place.error_with_hint(format!("failed to parse platform {}: {error}", word.value), hint())
@@ -311,6 +308,19 @@ impl<'a> StageInfo<'a> {
         }
     }
 
+    /// Returns the warning of a build check about a word of the FROM line, unless a comment above it
+    /// skips the check (D-027).
+    pub(crate) fn warning<T>(
+        &self,
+        word: &Spanned<T>,
+        rule: &'static str,
+        message: String,
+    ) -> Option<Diagnostic> {
+        let from = &self.syntax.from;
+        let skipped = is_skipped_above(&from.comments, rule);
+        (!skipped).then(|| Place::new(word.span, from.lines).warning(rule, message))
+    }
+
     /// Returns the place of the FROM line.
     pub(crate) fn place(&self) -> Place {
         Place::new(self.syntax.from.span, self.syntax.from.lines)
@@ -337,7 +347,7 @@ fn check_default(syntax: &Stage, defaults: &Globals, warnings: &mut Vec<Diagnost
     let valid = defaults.expand(word, place).is_ok_and(|expanded| expanded.text.parse::<Reference>().is_ok());
     if !valid {
         let message =
-            format!("Default value for ARG {} results in empty or invalid base image name", word.value);
+            format!("default value for ARG {} results in empty or invalid base image name", word.value);
         warnings.push(place.warning("InvalidDefaultArgInFrom", message));
     }
 }
@@ -360,7 +370,7 @@ pub(crate) enum FromFlag {
 pub(crate) fn froms(instruction: &Instruction) -> Vec<SourceName<'_>> {
     match &instruction.kind {
         InstructionKind::Copy(copy) | InstructionKind::Add(copy) => {
-            let from = copy.from.iter();
+            let from = copy.from.iter().filter(|word| !word.value.is_empty());
             from.map(|word| SourceName {
                 word: &word.value,
                 flag: FromFlag::Copy,

@@ -91,7 +91,7 @@ impl StageLowering<'_, '_> {
     /// Returns the sources that are paths, of the context or of what `--from` names.
     fn files(&mut self, here: Here<'_>, copy: &Copy, words: &[String]) -> Checked<Vec<CopySource>> {
         // A COPY of here-documents alone reads no context, but its `--from` must still make sense.
-        let from = match &copy.from {
+        let from = match copy.from.as_ref().filter(|word| !word.value.is_empty()) {
             Some(word) => {
                 let place = here.at(word);
                 self.source_vertex(&SourceName { word: &word.value, flag: FromFlag::Copy, place })?
@@ -111,16 +111,14 @@ impl StageLowering<'_, '_> {
         if name.contains('/') || matches!(name.as_str(), "" | "." | "..") {
             return Err(place.error(format!("the delimiter `{name}` cannot be the name of a file")));
         }
-        let body = if heredoc.expand {
-            let scope = self.state.scope.clone();
-            let variable = |name: &str| scope.get(name).map(str::to_owned);
+        let mut body = heredoc.body.clone();
+        if heredoc.expand {
+            let variable = |name: &str| self.state.scope.get(name).map(str::to_owned);
             let options = ExpandOptions { escape: '\\', variable: &variable, quotes: false };
-            let expanded = expand(&heredoc.body, &options).map_err(|error| place.error(error.to_string()))?;
-            self.undefined(place, &expanded.unset);
-            expanded.text
-        } else {
-            heredoc.body.clone()
-        };
+            let expanded = expand(&body, &options).map_err(|error| place.error(error.to_string()))?;
+            self.undefined(here, place, &expanded.unset);
+            body = expanded.text;
+        }
         Ok(CopySource::Inline { name, content: body.into_bytes() })
     }
 

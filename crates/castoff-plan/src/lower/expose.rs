@@ -24,13 +24,13 @@ impl StageLowering<'_, '_> {
                         "EXPOSE instruction should not define an IP address or host-port mapping, found \
                          '{specification}'"
                     );
-                    self.plan.warnings.push(place.warning("ExposeInvalidFormat", message));
+                    self.warn(here, place, "ExposeInvalidFormat", message);
                 }
                 if port.protocol != port.protocol.to_lowercase() {
                     let message = format!(
-                        "Defined protocol '{specification}' in EXPOSE instruction should be lowercase"
+                        "defined protocol '{specification}' in EXPOSE instruction should be lowercase"
                     );
-                    self.plan.warnings.push(place.warning("ExposeProtoCasing", message));
+                    self.warn(here, place, "ExposeProtoCasing", message);
                 }
                 let protocol = port.protocol.to_lowercase();
                 ports.extend((port.first..=port.last).map(|number| format!("{number}/{protocol}")));
@@ -45,14 +45,11 @@ impl StageLowering<'_, '_> {
     /// Expands a word; here alone the result is split at blanks (D-082).
     fn port_words(&mut self, here: Here<'_>, word: &Spanned<String>) -> Checked<Vec<String>> {
         let place = here.at(word);
-        let scope = self.state.scope.clone();
-        let options = ExpandOptions {
-            escape: self.plan.survey.dockerfile.escape,
-            variable: &|name| scope.get(name).map(str::to_owned),
-            quotes: true,
-        };
+        let variable = |name: &str| self.state.scope.get(name).map(str::to_owned);
+        let escape = self.plan.survey.dockerfile.escape;
+        let options = ExpandOptions { escape, variable: &variable, quotes: true };
         let words = expand_words(&word.value, &options).map_err(|error| place.error(error.to_string()))?;
-        self.undefined(place, &words.unset);
+        self.undefined(here, place, &words.unset);
         Ok(words.words)
     }
 }

@@ -6,7 +6,7 @@ use castoff_oci::{ImageConfig, Platform};
 use crate::Question;
 use crate::names::StepNames;
 use crate::paths;
-use crate::place::{Checked, Place};
+use crate::place::Checked;
 use crate::scope::Scope;
 use crate::stage::{Root, StageInfo};
 
@@ -119,11 +119,10 @@ fn image(
     {
         let word = &stage.syntax.from.image;
         let message = format!(
-            "Base image {} was pulled with platform \"{found}\", expected \"{}\" for current build",
+            "base image {} was pulled with platform \"{found}\", expected \"{}\" for current build",
             word.value, question.platform
         );
-        let place = Place::new(word.span, stage.syntax.from.lines);
-        plan.warnings.push(place.warning("InvalidBaseImagePlatform", message));
+        plan.warnings.extend(stage.warning(word, "InvalidBaseImagePlatform", message));
     }
     // When the user named no platform, that of the only image there is may serve (D-123).
     let platform = match found {
@@ -162,7 +161,11 @@ fn image_vertex(
     names: Option<&mut StepNames>,
 ) -> VertexId {
     let image = plan.answers.get(question).expect("all needed images are known");
-    let text = format!("FROM {}", image.reference.with_digest(image.manifest));
+    let pinned = match image.reference.digest() {
+        Some(_) => image.reference.clone(),
+        None => image.reference.with_digest(image.manifest),
+    };
+    let text = format!("FROM {pinned}");
     let name = match names {
         Some(names) => names.next(&Scope::default(), &text),
         None => text,

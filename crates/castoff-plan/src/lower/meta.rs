@@ -124,9 +124,9 @@ impl StageLowering<'_, '_> {
         let written = self.word(here, word)?;
         if !self.state.workdir_set && !written.starts_with('/') {
             let message = format!(
-                "Relative workdir \"{written}\" can have unexpected results if the base image changes"
+                "relative workdir \"{written}\" can have unexpected results if the base image changes"
             );
-            self.plan.warnings.push(here.at(word).warning("WorkdirRelativePath", message));
+            self.warn(here, here.at(word), "WorkdirRelativePath", message);
         }
         self.state.workdir_set = true;
         let path = paths::absolute(self.workdir_path(), &written);

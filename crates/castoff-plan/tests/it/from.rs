@@ -260,18 +260,15 @@ fn default_that_makes_no_image_name_is_reported() {
     // D-338.
     check(
         &build("ARG IMAGE\nFROM $IMAGE\n").arg("IMAGE", "alpine").warnings(),
-        "InvalidDefaultArgInFrom: Default value for ARG $IMAGE results in empty or invalid base image name (line 2)",
+        "InvalidDefaultArgInFrom: default value for ARG $IMAGE results in empty or invalid base image name (line 2)",
     );
 }
 
 #[test]
-fn redundant_platform_is_reported() {
-    // D-336.
-    check(
-        &build("FROM --platform=$TARGETPLATFORM alpine\n").warnings(),
-        "RedundantTargetPlatform: Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the \
-         default behavior (line 1)",
-    );
+fn checks_are_skipped_by_a_comment_above() {
+    // D-027.
+    let source = "ARG X\n# check=skip=UndefinedArgInFrom\nFROM alpine$NOPE\n# check=skip=UndefinedVar\nENV A=$B\nENV A=$C\n";
+    check(&build(source).warnings(), "UndefinedVar: usage of undefined variable '$C' (line 6)");
 }
 
 #[test]
@@ -285,7 +282,7 @@ fn base_of_another_platform_is_used_with_a_warning() {
     check(&explicit.graph_lines(&["output", "platform"]), "platform: linux/amd64\noutput linux/amd64: v1");
     check(
         &explicit.warnings(),
-        "InvalidBaseImagePlatform: Base image arm was pulled with platform \"linux/arm64\", expected \"linux/amd64\" \
+        "InvalidBaseImagePlatform: base image arm was pulled with platform \"linux/arm64\", expected \"linux/amd64\" \
          for current build (line 1)",
     );
     assert_eq!(explicit.plan().output.config.architecture, "amd64");

@@ -11,4 +11,6 @@ mod from;
 mod mount;
 mod names;
 mod onbuild;
+mod print;
+mod robust;
 mod run;
