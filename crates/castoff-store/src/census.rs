@@ -266,8 +266,8 @@ impl Census {
                 RecordOutcome::Layer(id) => self.refer_to_layer(node, id, &by_diff),
                 RecordOutcome::Alias(_) | RecordOutcome::Empty => {}
             }
-            if let Some(log) = record.log {
-                self.refer(node, &Item::Blob(log));
+            for blob in [record.log, record.files].into_iter().flatten() {
+                self.refer(node, &Item::Blob(blob));
             }
         }
         Ok(())

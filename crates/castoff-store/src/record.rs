@@ -33,6 +33,10 @@ pub struct CacheRecord {
     /// Blob with everything the step printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Digest>,
+    /// Blob with the digests of the files that the step read, for explaining a later miss; its form is the
+    /// caller's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Digest>,
     /// Stage that the step was part of, as the user knows it; empty when it has none.
     pub stage: String,
     /// The step as it was shown.

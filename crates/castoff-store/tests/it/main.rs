@@ -106,6 +106,7 @@ fn record(outcome: RecordOutcome) -> CacheRecord {
         cpu_ms: Some(7),
         memory_bytes: None,
         log: None,
+        files: None,
         stage: "build".to_owned(),
         name: "RUN true".to_owned(),
     }

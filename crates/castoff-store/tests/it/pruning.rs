@@ -3,7 +3,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use castoff_oci::{Descriptor, DiffId, Digest, Manifest, MediaType, Raw};
-use castoff_store::{CacheSharing, Item, LayerDiff, LayerId, PruneOptions, RecordOutcome, Store};
+use castoff_store::{
+    CacheRecord, CacheSharing, Item, LayerDiff, LayerId, PruneOptions, RecordOutcome, Store,
+};
 
 use crate::{Kit, age, age_all, key, record, reference};
 
@@ -100,6 +102,23 @@ fn what_was_used_within_the_time_to_keep_stays() {
     assert!(kit.store.blob(&old_blob.digest).is_none());
     assert!(kit.store.record(key("fresh")).unwrap().is_some());
     assert!(kit.store.layer_dir(&fresh).is_some());
+}
+
+#[test]
+fn the_log_and_the_files_of_a_record_stay_and_go_with_it() {
+    let kit = Kit::new();
+    let log = kit.store.put_blob(b"log").unwrap().digest;
+    let files = kit.store.put_blob(b"digests of files").unwrap().digest;
+    age_all(&kit.path("blobs"), 100);
+    let step = CacheRecord { log: Some(log), files: Some(files), ..record(RecordOutcome::Empty) };
+    kit.store.put_record(key("step"), &step).unwrap();
+    assert_eq!(kit.store.record(key("step")).unwrap(), Some(step));
+    let day = PruneOptions { keep_duration: Some(Duration::from_secs(24 * 3600)), ..PruneOptions::default() };
+    assert_eq!(removed(&kit.store, &day), []);
+    age_all(&kit.path("records"), 100);
+    let order = removed(&kit.store, &day);
+    assert_eq!(order[0], Item::Record(key("step")));
+    assert!(order.contains(&Item::Blob(log)) && order.contains(&Item::Blob(files)), "{order:?}");
 }
 
 // B-120.
