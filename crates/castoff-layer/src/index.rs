@@ -78,8 +78,7 @@ impl TarIndex {
         let mut index = TarIndex { entries, linked: Vec::new() };
         let links = index.entries.iter().enumerate();
         let links = links.filter(|(_, found)| matches!(found.entry.kind, EntryKind::Hardlink { .. }));
-        let mut linked: Vec<usize> =
-            links.filter_map(|(position, _)| index.link_target(position)).collect();
+        let mut linked: Vec<usize> = links.filter_map(|(position, _)| index.link_target(position)).collect();
         linked.sort_unstable();
         linked.dedup();
         index.linked = linked;
@@ -117,7 +116,8 @@ impl TarIndex {
             prefix.push(b'/');
         }
         let mut children = Vec::new();
-        let mut position = self.entries.partition_point(|entry| entry.entry.path.as_slice() < prefix.as_slice());
+        let mut position =
+            self.entries.partition_point(|entry| entry.entry.path.as_slice() < prefix.as_slice());
         while let Some(found) = self.entries.get(position) {
             let path = &found.entry.path;
             let Some(rest) = path.strip_prefix(prefix.as_slice()) else { break };

@@ -30,12 +30,15 @@ pub struct View {
     inner: Arc<Inner>,
 }
 
+/// The trees that contribute to a directory, top first.
+type Stack = Arc<Vec<usize>>;
+
 #[derive(Debug)]
 struct Inner {
     /// Top first.
     trees: Vec<Arc<Tree>>,
     /// Which trees contribute to a directory; `None` where there is no directory.
-    stacks: Mutex<HashMap<Vec<u8>, Option<Arc<Vec<usize>>>>>,
+    stacks: Mutex<HashMap<Vec<u8>, Option<Stack>>>,
 }
 
 /// A file, directory or other thing in a [`View`].
@@ -233,7 +236,8 @@ impl View {
     pub fn complete(&self, node: &Node) -> Result<Entry, ViewError> {
         let mut entry = node.entry.clone();
         if let Some(tree) = self.inner.trees.get(node.tree) {
-            entry.xattrs = tree.xattrs(&entry, &node.location).map_err(|error| io_error(&entry.path, error))?;
+            entry.xattrs =
+                tree.xattrs(&entry, &node.location).map_err(|error| io_error(&entry.path, error))?;
         }
         Ok(entry)
     }
@@ -265,34 +269,48 @@ impl View {
     }
 
     /// Returns the trees that contribute to a directory, top first.
-    fn stack(&self, path: &[u8]) -> Result<Option<Arc<Vec<usize>>>, ViewError> {
-        if let Some(known) = self.inner.stacks.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
-            return Ok(known.clone());
+    fn stack(&self, path: &[u8]) -> Result<Option<Stack>, ViewError> {
+        if let Some(known) = self.known(path) {
+            return Ok(known);
         }
-        let stack = if path.is_empty() {
-            let mut stack = Vec::new();
-            for (index, tree) in self.inner.trees.iter().enumerate() {
-                stack.push(index);
-                if tree.is_opaque(b"").map_err(|error| io_error(b"", error))? {
-                    break;
-                }
+        let mut stack = Vec::new();
+        for (index, tree) in self.inner.trees.iter().enumerate() {
+            stack.push(index);
+            if tree.is_opaque(b"").map_err(|error| io_error(b"", error))? {
+                break;
             }
-            Some(stack)
-        } else {
-            match self.stack(split(path).0)? {
-                Some(parent) => self
-                    .find(&parent, path)?
-                    .map(|(_, _, directories)| directories)
-                    .filter(|directories| !directories.is_empty()),
-                None => None,
+        }
+        // From the deepest directory that is known down; a path may have thousands of components.
+        let mut from = 0;
+        for end in slashes(path).collect::<Vec<_>>().into_iter().rev() {
+            if let Some(known) = self.known(&path[..end]) {
+                let Some(known) = known else { return Ok(None) };
+                (from, stack) = (end + 1, known.to_vec());
+                break;
             }
-        };
-        let stack = stack.map(Arc::new);
-        self.remember(path, stack.clone());
-        Ok(stack)
+        }
+        let ends = slashes(path).chain((!path.is_empty()).then_some(path.len()));
+        for end in ends.filter(|end| *end >= from) {
+            let directories = self.find(&stack, &path[..end])?.map(|(_, _, directories)| directories);
+            let Some(directories) = directories.filter(|directories| !directories.is_empty()) else {
+                self.remember(&path[..end], None);
+                return Ok(None);
+            };
+            stack = directories;
+            if end < path.len() {
+                self.remember(&path[..end], Some(Arc::new(stack.clone())));
+            }
+        }
+        let stack = Arc::new(stack);
+        self.remember(path, Some(Arc::clone(&stack)));
+        Ok(Some(stack))
     }
 
-    fn remember(&self, path: &[u8], stack: Option<Arc<Vec<usize>>>) {
+    fn known(&self, path: &[u8]) -> Option<Option<Stack>> {
+        self.inner.stacks.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    fn remember(&self, path: &[u8], stack: Option<Stack>) {
         let mut stacks = self.inner.stacks.lock().unwrap_or_else(PoisonError::into_inner);
         if stacks.len() >= STACKS_LIMIT {
             stacks.clear();
@@ -367,6 +385,11 @@ impl View {
         }
         Ok(Some(node))
     }
+}
+
+/// Returns where the proper parents of a path end.
+fn slashes(path: &[u8]) -> impl Iterator<Item = usize> {
+    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index)
 }
 
 fn shown(path: &[u8]) -> String {

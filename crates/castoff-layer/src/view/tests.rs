@@ -102,7 +102,10 @@ fn upper_layers_add_replace_and_hide() {
 
 #[test]
 fn names_that_sort_between_a_directory_and_its_content_do_not_disturb() {
-    check(&[&["d a", "f a-b 1", "f a.b 2", "d a/b", "f a/b/c 3", "f a0 4"]], "a/ a/b/ a/b/c=3 a-b=1 a.b=2 a0=4");
+    check(
+        &[&["d a", "f a-b 1", "f a.b 2", "d a/b", "f a/b/c 3", "f a0 4"]],
+        "a/ a/b/ a/b/c=3 a-b=1 a.b=2 a0=4",
+    );
 }
 
 #[test]
@@ -151,8 +154,16 @@ fn a_hard_link_loop_ends() {
 fn symbolic_links_lead_nowhere_but_into_the_root() {
     // D-206, D-207, B-218.
     let layers = &[
-        "d etc", "f etc/x 1", "l abs /etc", "l up ../../../etc", "l chain abs", "l loop loop", "l dangling /no/where",
-        "d d", "l d/back ..", "l file etc/x",
+        "d etc",
+        "f etc/x 1",
+        "l abs /etc",
+        "l up ../../../etc",
+        "l chain abs",
+        "l loop loop",
+        "l dangling /no/where",
+        "d d",
+        "l d/back ..",
+        "l file etc/x",
     ];
     let view = View::new(vec![tar(layers)]);
     for (path, expected) in [
@@ -250,12 +261,19 @@ fn overlay_directories_have_device_whiteouts_and_opaque_attributes() {
     }
     fs::write(below.path().join("gone"), "1").unwrap();
     let gone = above.path().join("gone");
-    rustix::fs::mknodat(rustix::fs::CWD, &gone, rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::empty(), 0)
-        .unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &gone,
+        rustix::fs::FileType::CharacterDevice,
+        rustix::fs::Mode::empty(),
+        0,
+    )
+    .unwrap();
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::setxattr(above.path().join("b"), "user.overlay.opaque", b"y", flags).unwrap();
     rustix::fs::setxattr(above.path().join("b"), "user.kept", b"value", flags).unwrap();
-    let overlay = |path: &Path| Arc::new(Tree::directory(path, Some(OpaqueXattr::User), Ownership::Keep).unwrap());
+    let overlay =
+        |path: &Path| Arc::new(Tree::directory(path, Some(OpaqueXattr::User), Ownership::Keep).unwrap());
     let view = View::new(vec![overlay(below.path()), overlay(above.path())]);
     assert_eq!(listing(&view), "a/ a/new=2 a/old=1 b/ b/new=2");
     let entry = view.complete(&view.lookup(b"b").unwrap().unwrap()).unwrap();

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::FileIdentity;
 use crate::apply::{OWNER_XATTR, OpaqueXattr, Ownership};
+use crate::belongs_to_layer;
 use crate::entry::{Entry, EntryKind, Timestamp, join, split};
 use crate::index::TarIndex;
 
@@ -66,9 +67,6 @@ pub(super) struct Found {
 }
 
 type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// Overlayfs and castoff keep their own marks here; they are never part of a layer.
-const PRIVATE_XATTRS: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.castoff."];
 
 impl Tree {
     /// Opens a directory. With `overlay`, it is in the on-disk format of overlayfs: character devices
@@ -151,17 +149,12 @@ impl Tree {
     }
 }
 
-/// D-312; labels of the machine's security module and its access lists do not travel.
-fn belongs_to_image(name: &[u8]) -> bool {
-    let ours = PRIVATE_XATTRS.iter().any(|prefix| name.starts_with(prefix));
-    let machine = name.starts_with(b"system.")
-        || (name.starts_with(b"security.") && name != b"security.capability".as_slice());
-    !ours && !machine
-}
-
 fn tar_xattrs(index: &TarIndex, position: usize) -> Xattrs {
     let xattrs = index.get(position).entry.xattrs.iter();
-    xattrs.filter(|(name, _)| belongs_to_image(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    xattrs
+        .filter(|(name, _)| belongs_to_layer(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn found_in_tar(index: &TarIndex, position: usize) -> Found {
@@ -322,13 +315,7 @@ impl DirectoryTree {
         Ok(Some(directory))
     }
 
-    fn found(
-        &self,
-        directory: BorrowedFd<'_>,
-        name: &CStr,
-        path: Vec<u8>,
-        stat: &Stat,
-    ) -> io::Result<Found> {
+    fn found(&self, directory: BorrowedFd<'_>, name: &CStr, path: Vec<u8>, stat: &Stat) -> io::Result<Found> {
         let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => EntryKind::Directory { opaque: false },
@@ -416,7 +403,7 @@ fn get_xattr<Name: rustix::path::Arg + Copy>(
 fn read_xattrs(file: BorrowedFd<'_>) -> io::Result<Xattrs> {
     let mut xattrs = Xattrs::new();
     for name in list_xattrs(file)? {
-        if belongs_to_image(&name)
+        if belongs_to_layer(&name)
             && let Some(value) = get_xattr(file, name.as_slice())?
         {
             xattrs.insert(name, value);
