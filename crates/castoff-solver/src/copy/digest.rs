@@ -1,0 +1,125 @@
+//! The content part of the cache key of what is copied (D-311, D-312).
+
+use std::io::Read as _;
+
+use castoff_layer::{Entry, EntryKind, Node, View};
+use castoff_oci::{Digest, Hasher};
+
+use super::select::{RootKind, Selection};
+use super::{CopyError, Owners, shown};
+
+/// Returns the digest of a selection: type, permission bits, owner, size, link target, device numbers,
+/// extended attributes and data of everything in it, under its name relative to its root.
+///
+/// Times do not count, nor does the name or metadata of a directory of which only the contents are
+/// copied. `file_digest` returns the digest of a regular file; [`content_digest`] computes what belongs
+/// into it, and what it returned earlier may be remembered for a file that did not change.
+pub fn digest<E: From<CopyError>>(
+    selection: &Selection,
+    view: &View,
+    owners: Owners,
+    file_digest: &mut dyn FnMut(&Node) -> Result<Digest, E>,
+) -> Result<Digest, E> {
+    let mut hasher = Hasher::new();
+    hasher.field(b"castoff-selection-1");
+    for root in &selection.roots {
+        match root.kind {
+            RootKind::File => {
+                hasher.field(b"file");
+                hasher.field(&root.name);
+                add(&mut hasher, view, &root.node, owners, file_digest)?;
+            }
+            RootKind::Directory => hasher.field(b"directory"),
+            RootKind::Parents => hasher.field(b"parents"),
+        }
+        hasher.update(&(root.entries.len() as u64).to_le_bytes());
+        for selected in &root.entries {
+            hasher.field(&selected.relative);
+            add(&mut hasher, view, &selected.node, owners, file_digest)?;
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// Returns the digest of a regular file: of its data, and of its extended attributes if it has any.
+pub fn content_digest(view: &View, node: &Node) -> Result<Digest, CopyError> {
+    let (entry, mut reader) = view.open_complete(node)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => {
+                let path = shown(&node.entry.path);
+                return Err(CopyError::View(castoff_layer::ViewError::Io { path, source }));
+            }
+        }
+    }
+    let data = hasher.finish();
+    if entry.xattrs.is_empty() {
+        return Ok(data);
+    }
+    let mut hasher = Hasher::new();
+    hasher.field(b"castoff-file-1");
+    hasher.update(data.as_bytes());
+    add_xattrs(&mut hasher, &entry);
+    Ok(hasher.finish())
+}
+
+fn add<E: From<CopyError>>(
+    hasher: &mut Hasher,
+    view: &View,
+    node: &Node,
+    owners: Owners,
+    file_digest: &mut dyn FnMut(&Node) -> Result<Digest, E>,
+) -> Result<(), E> {
+    let entry = &node.entry;
+    let (uid, gid) = match owners {
+        Owners::Root => (0, 0),
+        Owners::Kept => (entry.uid, entry.gid),
+    };
+    for number in [entry.mode, uid, gid] {
+        hasher.update(&number.to_le_bytes());
+    }
+    match &entry.kind {
+        EntryKind::File { size } => {
+            hasher.field(b"f");
+            hasher.update(&size.to_le_bytes());
+            hasher.update(file_digest(node)?.as_bytes());
+        }
+        EntryKind::Directory { .. } => {
+            hasher.field(b"d");
+            add_xattrs(hasher, &view.complete(node).map_err(CopyError::from)?);
+        }
+        EntryKind::Symlink { target } => {
+            hasher.field(b"l");
+            hasher.field(target);
+        }
+        EntryKind::CharDevice { major, minor } => {
+            hasher.field(b"c");
+            hasher.update(&major.to_le_bytes());
+            hasher.update(&minor.to_le_bytes());
+        }
+        EntryKind::BlockDevice { major, minor } => {
+            hasher.field(b"b");
+            hasher.update(&major.to_le_bytes());
+            hasher.update(&minor.to_le_bytes());
+        }
+        EntryKind::Fifo => hasher.field(b"p"),
+        EntryKind::Socket => hasher.field(b"s"),
+        EntryKind::Hardlink { .. } | EntryKind::Whiteout => {
+            unreachable!("a view shows files under their names")
+        }
+    }
+    Ok(())
+}
+
+fn add_xattrs(hasher: &mut Hasher, entry: &Entry) {
+    hasher.update(&(entry.xattrs.len() as u64).to_le_bytes());
+    for (name, value) in &entry.xattrs {
+        hasher.field(name);
+        hasher.field(value);
+    }
+}
