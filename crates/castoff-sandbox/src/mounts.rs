@@ -1,0 +1,321 @@
+//! Everything that is mounted into the root: /proc, /sys, /dev, the caller's mounts and files.
+
+use std::ffi::CString;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use crate::child::{Failure, Step};
+use crate::root::{open_inside, overlay};
+use crate::spec::{MountKind, MountSpec, ProcessSpec};
+use crate::sys;
+
+const RDONLY: u64 = 0x1;
+const NOSUID: u64 = 0x2;
+const NODEV: u64 = 0x4;
+const NOEXEC: u64 = 0x8;
+
+/// Device nodes that a step has, bound from the machine because a user namespace cannot make them.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Links in /dev.
+const DEVICE_LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+    ("core", "/proc/kcore"),
+];
+
+/// What container runtimes hide of /proc and /sys (runtime-spec, "maskedPaths" of Docker's default).
+const MASKED: [&str; 12] = [
+    "proc/acpi",
+    "proc/asound",
+    "proc/interrupts",
+    "proc/kcore",
+    "proc/keys",
+    "proc/latency_stats",
+    "proc/timer_list",
+    "proc/timer_stats",
+    "proc/sched_debug",
+    "proc/scsi",
+    "sys/firmware",
+    "sys/devices/virtual/powercap",
+];
+
+/// What they make read-only.
+const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+
+/// Mounts a file system in memory, detached.
+pub(crate) fn tmpfs(size: Option<u64>, mode: u32, attributes: u64) -> Result<OwnedFd, Failure> {
+    let mut options = vec![("mode", format!("{mode:o}"))];
+    if let Some(size) = size {
+        options.push(("size", size.to_string()));
+    }
+    file_system("tmpfs", &options, attributes)
+}
+
+fn file_system(kind: &str, options: &[(&str, String)], attributes: u64) -> Result<OwnedFd, Failure> {
+    let mounted = (|| -> Result<OwnedFd, Errno> {
+        let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        rustix::mount::fsconfig_set_string(&context, "source", kind)?;
+        for (key, value) in options {
+            rustix::mount::fsconfig_set_string(&context, *key, value.as_str())?;
+        }
+        rustix::mount::fsconfig_create(&context)?;
+        let attributes = MountAttrFlags::from_bits_retain(attributes as _);
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    })();
+    mounted.map_err(|error| Failure::kernel("mounting a file system", error, kind))
+}
+
+/// Returns a detached copy of the mount that shows `path`, with what is mounted below it.
+fn clone_tree(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    rustix::mount::open_tree(CWD, path, flags)
+}
+
+fn clone_at(directory: impl AsFd, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(directory, name, flags)
+}
+
+/// Puts a detached mount onto a path inside the root.
+fn attach(root: &OwnedFd, mount: &OwnedFd, target: &Path) -> Result<(), Errno> {
+    let place = open_inside(root, target, OFlags::PATH)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, c"", place, c"", flags)
+}
+
+/// Mounts everything below an attached root.
+pub(crate) fn mount_all(spec: &ProcessSpec, root: &OwnedFd, memory: &OwnedFd) -> Result<(), Failure> {
+    let put = |mount: &OwnedFd, target: &str| {
+        attach(root, mount, Path::new(target)).map_err(|error| Failure::kernel("mounting", error, target))
+    };
+    put(&proc()?, "/proc")?;
+    if let Ok(sys) = clone_tree(Path::new("/sys")) {
+        sys::set_mount_attributes(&sys, RDONLY).step("making /sys read-only")?;
+        put(&sys, "/sys")?;
+    }
+    devices(spec, root)?;
+    for mount in &spec.mounts {
+        let made = mounted(mount, memory, spec.userxattr)?;
+        place_inside(root, &mount.target, &made);
+        attach(root, &made, &mount.target)
+            .map_err(|error| Failure::kernel("mounting", error, &mount.target.display().to_string()))?;
+    }
+    for (index, file) in spec.files.iter().enumerate() {
+        let made = memory_file(memory, &format!("file-{index}"), &file.content, file.mode, (0, 0))?;
+        place_inside(root, &file.target, &made);
+        attach(root, &made, &file.target)
+            .map_err(|error| Failure::kernel("providing", error, &file.target.display().to_string()))?;
+    }
+    if !spec.privileged {
+        mask(root)?;
+    }
+    Ok(())
+}
+
+/// Makes a place inside an earlier mount, whose content the root's own places cannot cover. Failing is
+/// left to the mount that follows.
+fn place_inside(root: &OwnedFd, target: &Path, mount: &OwnedFd) {
+    if open_inside(root, target, OFlags::PATH).is_ok() {
+        return;
+    }
+    let is_directory = rustix::fs::fstat(mount)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    let mut made = PathBuf::from("/");
+    let names: Vec<_> =
+        target.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
+    for (index, name) in names.iter().enumerate() {
+        let Ok(parent) = open_inside(root, &made, OFlags::PATH | OFlags::DIRECTORY) else { return };
+        let last = index + 1 == names.len();
+        let _exists_or_fails_later = if last && !is_directory {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(&parent, name.as_os_str(), flags, Mode::from_raw_mode(0o644)).map(drop)
+        } else {
+            rustix::fs::mkdirat(&parent, name.as_os_str(), Mode::from_raw_mode(0o755))
+        };
+        made.push(name);
+    }
+}
+
+fn mounted(mount: &MountSpec, memory: &OwnedFd, userxattr: bool) -> Result<OwnedFd, Failure> {
+    let named = |error| Failure::kernel("mounting", error, &mount.target.display().to_string());
+    match &mount.kind {
+        MountKind::Bind { source, writable } => {
+            let tree = clone_tree(source).map_err(named)?;
+            if !writable {
+                sys::set_mount_attributes(&tree, RDONLY).step("making a mount read-only")?;
+            }
+            Ok(tree)
+        }
+        MountKind::Overlay { lowers, upper, work, source, writable } => {
+            let whole = overlay(lowers, Some((upper, work)), userxattr)?;
+            if !writable {
+                sys::set_mount_attributes(&whole, RDONLY).step("making a mount read-only")?;
+            }
+            if source.as_os_str().is_empty() {
+                return Ok(whole);
+            }
+            // A detached mount can be cloned from a path in it only once it is attached somewhere.
+            let place = crate::root::open_inside(memory, Path::new("empty"), OFlags::PATH).map_err(named)?;
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            rustix::mount::move_mount(&whole, c"", place, c"", flags).map_err(named)?;
+            let part = open_inside(&whole, source, OFlags::PATH).map_err(named)?;
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            rustix::mount::open_tree(&part, c"", flags).map_err(named)
+        }
+        MountKind::Tmpfs { size, mode } => tmpfs(*size, *mode, NOSUID | NODEV),
+        MountKind::Secret { content, mode, uid, gid } => {
+            let name = format!("secret-{}", mount.target.display().to_string().replace('/', "_"));
+            let file = memory_file(memory, &name, content.as_bytes(), *mode, (*uid, *gid))?;
+            sys::set_mount_attributes(&file, RDONLY | NOSUID | NODEV | NOEXEC)
+                .step("making a secret read-only")?;
+            Ok(file)
+        }
+    }
+}
+
+/// Makes a file in memory and returns a detached mount of it.
+fn memory_file(
+    memory: &OwnedFd,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+    owner: (u32, u32),
+) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(memory, name, flags, Mode::from_raw_mode(0o600))
+        .step("making a file in memory")?;
+    // With one mapped id there is no other owner.
+    let _owner = rustix::fs::fchown(&file, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)));
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).step("making a file in memory")?;
+    std::fs::File::from(file).write_all(content).step("writing a file in memory")?;
+    clone_at(memory, name).step("showing a file in memory")
+}
+
+/// A new /proc; where the outer one is partly hidden, as in a container, the kernel refuses that in a
+/// user namespace, and the outer one is shown.
+fn proc() -> Result<OwnedFd, Failure> {
+    match file_system("proc", &[], NOSUID | NODEV | NOEXEC) {
+        Ok(mount) => Ok(mount),
+        Err(error) if error.errno() == Some(libc::EPERM) => {
+            clone_tree(Path::new("/proc")).step("showing the outer /proc")
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn devices(spec: &ProcessSpec, root: &OwnedFd) -> Result<(), Failure> {
+    let device = tmpfs(Some(64 << 10 << 4), 0o755, NOSUID)?;
+    for directory in ["pts", "shm", "mqueue"] {
+        rustix::fs::mkdirat(&device, directory, Mode::from_raw_mode(0o755)).step("filling /dev")?;
+    }
+    for (name, target) in DEVICE_LINKS {
+        rustix::fs::symlinkat(target, &device, name).step("filling /dev")?;
+    }
+    for name in DEVICES {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&device, name, flags, Mode::from_raw_mode(0o666)).step("filling /dev")?;
+    }
+    attach(root, &device, Path::new("/dev")).map_err(|error| Failure::kernel("mounting", error, "/dev"))?;
+    for name in DEVICES {
+        let node = clone_tree(&Path::new("/dev").join(name))
+            .map_err(|error| Failure::kernel("showing a device", error, name))?;
+        let path = format!("/dev/{name}");
+        attach(root, &node, Path::new(&path)).map_err(|error| Failure::kernel("mounting", error, &path))?;
+    }
+    let pts = [("ptmxmode", "0666".to_owned()), ("mode", "0620".to_owned())];
+    let mut mounts = vec![
+        ("/dev/pts", file_system("devpts", &pts, NOSUID | NOEXEC)?),
+        ("/dev/shm", tmpfs(Some(spec.shm_size), 0o1777, NOSUID | NODEV | NOEXEC)?),
+    ];
+    // Some kernels are built without message queues.
+    if let Ok(queue) = file_system("mqueue", &[], NOSUID | NODEV | NOEXEC) {
+        mounts.push(("/dev/mqueue", queue));
+    }
+    for (path, mount) in &mounts {
+        attach(root, mount, Path::new(path)).map_err(|error| Failure::kernel("mounting", error, path))?;
+    }
+    Ok(())
+}
+
+/// Hides and protects parts of /proc and /sys. What a kernel does not have needs no hiding.
+fn mask(root: &OwnedFd) -> Result<(), Failure> {
+    for path in MASKED {
+        let Ok(place) = open_inside(root, Path::new(path), OFlags::PATH) else { continue };
+        let stat = rustix::fs::fstat(&place).step("looking at what is to be hidden")?;
+        let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            tmpfs(Some(4096), 0o755, RDONLY | NOSUID | NODEV | NOEXEC)?
+        } else {
+            clone_tree(Path::new("/dev/null")).step("hiding a file")?
+        };
+        attach(root, &cover, Path::new(path)).map_err(|error| Failure::kernel("hiding", error, path))?;
+    }
+    for path in READ_ONLY {
+        let Ok(place) = open_inside(root, Path::new(path), OFlags::PATH) else { continue };
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = rustix::mount::open_tree(&place, c"", flags)
+            .map_err(|error| Failure::kernel("protecting", error, path))?;
+        sys::set_mount_attributes(&tree, RDONLY).step("protecting a part of /proc")?;
+        attach(root, &tree, Path::new(path)).map_err(|error| Failure::kernel("protecting", error, path))?;
+    }
+    Ok(())
+}
+
+/// Makes the attached root the root of this process and lets go of the old one.
+pub(crate) fn enter_root(root: &OwnedFd) -> Result<(), Failure> {
+    rustix::process::fchdir(root).step("entering the root")?;
+    rustix::process::pivot_root(".", ".").step("changing the root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).step("leaving the old root")?;
+    rustix::process::chdir("/").step("entering the root")
+}
+
+/// Makes the working directory and those above it when they are missing (D-137).
+pub(crate) fn make_working_directory(path: &Path) -> Result<(), Failure> {
+    let mut made = PathBuf::from("/");
+    for part in path.components() {
+        made.push(part);
+        match rustix::fs::mkdirat(CWD, &made, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(Errno::ROFS) if made.exists() => {}
+            Err(error) => {
+                return Err(Failure::kernel(
+                    "making the working directory",
+                    error,
+                    &made.display().to_string(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Attaches the root onto its own upper directory, which nobody looks at in this mount namespace.
+pub(crate) fn attach_root(root: &OwnedFd, place: &Path) -> Result<(), Failure> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(root, c"", CWD, place, flags).step("attaching the root")
+}
+
+/// Keeps everything that is mounted from here on to this namespace.
+pub(crate) fn make_private() -> Result<(), Failure> {
+    let flags = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+    rustix::mount::mount_change(c"/", flags).step("keeping mounts private")
+}
+
+/// Returns a text for the kernel.
+pub(crate) fn c_string(bytes: &[u8]) -> Result<CString, Failure> {
+    CString::new(bytes).map_err(|_| {
+        Failure::said("starting the program", "an argument or variable has a NUL byte in it".to_owned())
+    })
+}
