@@ -5,8 +5,11 @@ use std::io::Read as _;
 use castoff_layer::{Entry, EntryKind, Node, View};
 use castoff_oci::{Digest, Hasher};
 
-use super::select::{RootKind, Selection};
+use super::select::{RootKind, Selection, size};
 use super::{CopyError, Owners, shown};
+
+/// Files are read in pieces of this size.
+const LARGE: usize = 128 * 1024;
 
 /// Returns the digest of a selection: type, permission bits, owner, size, link target, device numbers,
 /// extended attributes and data of everything in it, under its name relative to its root.
@@ -45,7 +48,7 @@ pub fn digest<E: From<CopyError>>(
 pub fn content_digest(view: &View, node: &Node) -> Result<Digest, CopyError> {
     let (entry, mut reader) = view.open_complete(node)?;
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 128 * 1024];
+    let mut buffer = vec![0; usize::try_from(size(node)).unwrap_or(LARGE).clamp(1, LARGE)];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => break,
@@ -61,11 +64,10 @@ pub fn content_digest(view: &View, node: &Node) -> Result<Digest, CopyError> {
     if entry.xattrs.is_empty() {
         return Ok(data);
     }
-    let mut hasher = Hasher::new();
-    hasher.field(b"castoff-file-1");
-    hasher.update(data.as_bytes());
-    add_xattrs(&mut hasher, &entry);
-    Ok(hasher.finish())
+    let mut record = b"castoff-file-1".to_vec();
+    record.extend(data.as_bytes());
+    add_xattrs(&mut record, &entry);
+    Ok(Digest::of(&record))
 }
 
 fn add<E: From<CopyError>>(
@@ -80,46 +82,54 @@ fn add<E: From<CopyError>>(
         Owners::Root => (0, 0),
         Owners::Kept => (entry.uid, entry.gid),
     };
+    // One update per entry: hashing many small pieces costs more than the bytes do.
+    let mut record = Vec::with_capacity(64);
     for number in [entry.mode, uid, gid] {
-        hasher.update(&number.to_le_bytes());
+        record.extend(number.to_le_bytes());
     }
     match &entry.kind {
         EntryKind::File { size } => {
-            hasher.field(b"f");
-            hasher.update(&size.to_le_bytes());
-            hasher.update(file_digest(node)?.as_bytes());
+            record.push(b'f');
+            record.extend(size.to_le_bytes());
+            record.extend(file_digest(node)?.as_bytes());
         }
         EntryKind::Directory { .. } => {
-            hasher.field(b"d");
-            add_xattrs(hasher, &view.complete(node).map_err(CopyError::from)?);
+            record.push(b'd');
+            add_xattrs(&mut record, &view.complete(node).map_err(CopyError::from)?);
         }
         EntryKind::Symlink { target } => {
-            hasher.field(b"l");
-            hasher.field(target);
+            record.push(b'l');
+            add_field(&mut record, target);
         }
         EntryKind::CharDevice { major, minor } => {
-            hasher.field(b"c");
-            hasher.update(&major.to_le_bytes());
-            hasher.update(&minor.to_le_bytes());
+            record.push(b'c');
+            record.extend(major.to_le_bytes());
+            record.extend(minor.to_le_bytes());
         }
         EntryKind::BlockDevice { major, minor } => {
-            hasher.field(b"b");
-            hasher.update(&major.to_le_bytes());
-            hasher.update(&minor.to_le_bytes());
+            record.push(b'b');
+            record.extend(major.to_le_bytes());
+            record.extend(minor.to_le_bytes());
         }
-        EntryKind::Fifo => hasher.field(b"p"),
-        EntryKind::Socket => hasher.field(b"s"),
+        EntryKind::Fifo => record.push(b'p'),
+        EntryKind::Socket => record.push(b's'),
         EntryKind::Hardlink { .. } | EntryKind::Whiteout => {
             unreachable!("a view shows files under their names")
         }
     }
+    hasher.update(&record);
     Ok(())
 }
 
-fn add_xattrs(hasher: &mut Hasher, entry: &Entry) {
-    hasher.update(&(entry.xattrs.len() as u64).to_le_bytes());
+fn add_field(record: &mut Vec<u8>, field: &[u8]) {
+    record.extend((field.len() as u64).to_le_bytes());
+    record.extend(field);
+}
+
+fn add_xattrs(record: &mut Vec<u8>, entry: &Entry) {
+    record.extend((entry.xattrs.len() as u64).to_le_bytes());
     for (name, value) in &entry.xattrs {
-        hasher.field(name);
-        hasher.field(value);
+        add_field(record, name);
+        add_field(record, value);
     }
 }

@@ -79,7 +79,7 @@ impl Selection {
     }
 }
 
-fn size(node: &Node) -> u64 {
+pub(super) fn size(node: &Node) -> u64 {
     match node.entry.kind {
         EntryKind::File { size } => size,
         _ => 0,
