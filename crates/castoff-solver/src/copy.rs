@@ -109,7 +109,7 @@ pub enum CopyError {
         target: String,
     },
     /// An archive could not be read.
-    #[error("archive `{archive}`: {source}")]
+    #[error("archive `{archive}`: {}", with_cause(source))]
     Archive {
         /// Which.
         archive: String,
@@ -130,7 +130,7 @@ pub enum CopyError {
     #[error("{}", with_cause(.0))]
     View(#[from] ViewError),
     /// A file could not be read, or the layer not be written.
-    #[error("writing the layer: {0}")]
+    #[error("writing the layer: {}", with_cause(.0))]
     Write(#[from] TarWriteError),
 }
 
@@ -145,8 +145,8 @@ pub struct MissingFacts {
     pub similar: Option<String>,
 }
 
-fn with_cause(error: &ViewError) -> String {
-    match std::error::Error::source(error) {
+fn with_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }

@@ -1,3 +1,34 @@
-//! x
+//! Schedules a build graph over the cache, and turns its results into layers and images.
+//!
+//! The entrance is [`solve`]: a [`BuildGraph`](castoff_graph::BuildGraph) and a [`World`] in,
+//! [`Event`]s out while it works, a [`Solved`] in the end. [`export`] makes images, archives and
+//! directories of that; [`resolve`] and [`import`] bring images in.
+//!
+//! The [`schedule`] is a pure state machine; the driver around it owns all threads. This crate
+//! deliberately knows no Dockerfile, prints nothing, and reads neither the environment nor the
+//! terminal.
+
+mod bodies;
+pub mod copy;
+mod driver;
 mod event;
+mod execute;
+pub mod export;
+pub mod import;
+mod lookup;
+mod machine_root;
+pub mod passwd;
+mod recipe;
+mod redact;
+mod resolve;
+pub mod schedule;
+mod step;
+mod world;
+
+pub use bodies::{BaseLayer, Bodies, BodyError, SnapshotLayer};
+pub use driver::{EventReceiver, Messenger, SolveError, SolveOptions, Solved, snapshot, solve};
 pub use event::{Event, Outcome, OutputStream, StepId};
+pub use execute::{RunEnvironment, hosts_file};
+pub use resolve::{ResolveError, Resolved, resolve};
+pub use step::StepError;
+pub use world::{HostFiles, IgnoreFile, LocalDirectory, MachineMode, SecretValue, World};

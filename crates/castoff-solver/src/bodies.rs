@@ -1,0 +1,493 @@
+//! Bodies of layers: getting hold of a layer as a directory, as a tar, or as something to look into.
+//!
+//! A layer of a base image starts as a descriptor. It is downloaded when somebody needs its bytes and
+//! unpacked when somebody needs its files; download, verification, decompression, hashing and
+//! unpacking are one pass of stacked readers. Layers of our own have the body their step made.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use castoff_layer::{ApplyOptions, TarIndex, TarOptions, TarWriter, Tree, TreeOptions, View};
+use castoff_oci::{Descriptor, DiffId, Digest, Hasher, Reference};
+use castoff_store::{BlobWriter, LayerDiff, LayerId};
+
+use crate::World;
+use crate::driver::Messenger;
+use crate::event::{Event, StepId};
+
+/// One layer of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotLayer {
+    /// A layer of the store.
+    Stored(LayerId),
+    /// A directory of the machine, used where it is and never written to.
+    Directory(PathBuf),
+}
+
+/// Where the bytes of a base layer come from.
+#[derive(Debug, Clone)]
+pub struct BaseLayer {
+    /// The blob, usually compressed.
+    pub descriptor: Descriptor,
+    /// What it unpacks to.
+    pub diff_id: DiffId,
+    /// A name under which a registry has it.
+    pub reference: Reference,
+    /// The step that is shown to work when it is fetched.
+    pub step: Option<StepId>,
+}
+
+/// Why a layer could not be brought into the wanted form.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The store has no body of the layer and nobody knows where to get one.
+    #[error("layer `{0}` is not in the store and its origin is unknown")]
+    Missing(String),
+    /// Fetching failed.
+    #[error("fetching layer `{digest}`")]
+    Fetch {
+        /// Which blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: castoff_registry::RegistryError,
+    },
+    /// Reading or writing bytes failed.
+    #[error("reading layer `{digest}`")]
+    Stream {
+        /// Which blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The layer does not unpack to what its image says.
+    #[error("layer `{digest}` unpacks to `{actual}` and not to `{expected}` as its image config says")]
+    DiffId {
+        /// Which blob.
+        digest: Digest,
+        /// What the config says.
+        expected: DiffId,
+        /// What came out.
+        actual: DiffId,
+    },
+    /// Unpacking failed.
+    #[error("unpacking layer `{digest}`")]
+    Apply {
+        /// Which blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: castoff_layer::ApplyError,
+    },
+    /// Making a tar failed.
+    #[error("archiving layer `{layer}`")]
+    Tar {
+        /// Which layer.
+        layer: String,
+        /// Why.
+        #[source]
+        source: castoff_layer::TreeError,
+    },
+    /// A view could not be opened.
+    #[error("opening `{path}`")]
+    Open {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer's tar could not be indexed.
+    #[error("indexing layer `{layer}`")]
+    Index {
+        /// Which layer.
+        layer: String,
+        /// Why.
+        #[source]
+        source: castoff_layer::TarReadError,
+    },
+    /// The store failed.
+    #[error("using the store")]
+    Blob(#[from] castoff_store::BlobError),
+    /// The store failed.
+    #[error("using the store")]
+    Layer(#[from] castoff_store::LayerError),
+    /// The store failed, or the build was stopped.
+    #[error("using the store")]
+    Lock(#[from] castoff_store::LockError),
+}
+
+/// Finds and makes bodies of layers for one build.
+pub struct Bodies<'w> {
+    world: &'w World,
+    bases: Mutex<HashMap<LayerId, BaseLayer>>,
+    trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
+    /// One lock per layer, so that two steps of one build do not unpack the same base.
+    making: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
+}
+
+impl<'w> Bodies<'w> {
+    /// Returns the bodies that `world`'s store has.
+    pub fn new(world: &'w World) -> Bodies<'w> {
+        Bodies { world, bases: Mutex::default(), trees: Mutex::default(), making: Mutex::default() }
+    }
+
+    /// Makes the origin of a base layer known.
+    pub fn add_base(&self, layer: BaseLayer) -> LayerId {
+        let id = LayerId::of_diff(layer.diff_id);
+        lock(&self.bases).entry(id.clone()).or_insert(layer);
+        id
+    }
+
+    /// Returns the base layer of this id, if it is one.
+    pub fn base(&self, id: &LayerId) -> Option<BaseLayer> {
+        lock(&self.bases).get(id).cloned()
+    }
+
+    /// Returns whether the layer's bytes are on this machine in any form.
+    pub fn is_present(&self, id: &LayerId) -> bool {
+        let store = &self.world.store;
+        store.layer_dir(id).is_some()
+            || store.layer_diff(id).is_some_and(|diff| store.blob(&diff.diff_id.0).is_some())
+            || self.base(id).is_some_and(|base| {
+                store.blob(&base.diff_id.0).is_some() || store.blob(&base.descriptor.digest).is_some()
+            })
+    }
+
+    /// Returns a view of a snapshot, bottom to top.
+    pub fn view(&self, layers: &[SnapshotLayer], messenger: &Messenger) -> Result<View, BodyError> {
+        let trees = layers.iter().map(|layer| self.tree(layer, messenger)).collect::<Result<_, _>>()?;
+        Ok(View::new(trees))
+    }
+
+    /// Returns the directories of a snapshot, bottom to top, making those that do not exist yet; base
+    /// layers are fetched and unpacked side by side.
+    pub fn directories(
+        &self,
+        layers: &[SnapshotLayer],
+        messenger: &Messenger,
+    ) -> Result<Vec<PathBuf>, BodyError> {
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = layers
+                .iter()
+                .map(|layer| match layer {
+                    SnapshotLayer::Directory(path) => Err(path.clone()),
+                    SnapshotLayer::Stored(id) => match self.world.store.layer_dir(id) {
+                        Some(path) => Err(path),
+                        None => {
+                            let messenger = messenger.clone();
+                            Ok(scope.spawn(move || self.directory(id, &messenger)))
+                        }
+                    },
+                })
+                .collect();
+            handles
+                .into_iter()
+                .map(|handle| match handle {
+                    Err(path) => Ok(path),
+                    Ok(thread) => thread.join().expect("a body thread does not panic"),
+                })
+                .collect()
+        })
+    }
+
+    fn tree(&self, layer: &SnapshotLayer, messenger: &Messenger) -> Result<Arc<Tree>, BodyError> {
+        let id = match layer {
+            SnapshotLayer::Directory(path) => {
+                let tree = Tree::directory(path, None, castoff_layer::Ownership::Keep)
+                    .map_err(|source| BodyError::Open { path: path.clone(), source })?;
+                return Ok(Arc::new(tree));
+            }
+            SnapshotLayer::Stored(id) => id,
+        };
+        if let Some(tree) = lock(&self.trees).get(id) {
+            return Ok(Arc::clone(tree));
+        }
+        let store = &self.world.store;
+        let tar = store.layer_diff(id).map(|diff| diff.diff_id.0).or_else(|| Some(self.base(id)?.diff_id.0));
+        let tar = match tar {
+            Some(digest) if store.layer_dir(id).is_none() => store.open_blob(&digest)?,
+            _ => None,
+        };
+        let tree = match tar {
+            Some(file) => {
+                let index = TarIndex::build(&file)
+                    .map_err(|source| BodyError::Index { layer: id.to_string(), source })?;
+                Tree::tar(file, Arc::new(index))
+            }
+            None => {
+                let path = self.directory(id, messenger)?;
+                let machine = &self.world.machine;
+                Tree::directory(&path, Some(machine.opaque), machine.ownership)
+                    .map_err(|source| BodyError::Open { path, source })?
+            }
+        };
+        let tree = Arc::new(tree);
+        lock(&self.trees).insert(id.clone(), Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// Returns the directory body of a layer, making it when there is none.
+    pub fn directory(&self, id: &LayerId, messenger: &Messenger) -> Result<PathBuf, BodyError> {
+        let store = &self.world.store;
+        if let Some(path) = store.layer_dir(id) {
+            return Ok(path);
+        }
+        let own = Arc::clone(lock(&self.making).entry(id.clone()).or_default());
+        let _making = lock(&own);
+        let cancelled = || self.world.cancel.is_cancelled();
+        let _across = store.lock(&Digest::of(format!("layer {id}").as_bytes()), &cancelled)?;
+        if let Some(path) = store.layer_dir(id) {
+            return Ok(path);
+        }
+        let base = self.base(id);
+        let diff_id =
+            store.layer_diff(id).map(|diff| diff.diff_id).or(base.as_ref().map(|base| base.diff_id));
+        let Some(diff_id) = diff_id else { return Err(BodyError::Missing(id.to_string())) };
+        let (digest, reader): (Digest, Box<dyn Read + Send>) = match store.open_blob(&diff_id.0)? {
+            Some(file) => (diff_id.0, Box::new(file)),
+            None => {
+                let Some(base) = base else { return Err(BodyError::Missing(id.to_string())) };
+                (base.descriptor.digest, self.open_base(&base, messenger)?)
+            }
+        };
+        let stream = |source| BodyError::Stream { digest, source };
+        let (_, plain) = castoff_layer::decompress(reader).map_err(stream)?;
+        let mut hashed = HashingReader { inner: plain, hasher: Hasher::new(), bytes: 0 };
+        let active = store.prepare_layer()?;
+        castoff_layer::apply(&mut hashed, active.fs(), &self.apply_options())
+            .map_err(|source| BodyError::Apply { digest, source })?;
+        // What follows the end-of-archive marker is part of the digest too.
+        io::copy(&mut hashed, &mut io::sink()).map_err(stream)?;
+        let size = hashed.bytes;
+        let actual = DiffId(hashed.hasher.finish());
+        if actual != diff_id {
+            return Err(BodyError::DiffId { digest, expected: diff_id, actual });
+        }
+        drop(hashed.inner);
+        let path = active.commit(id)?;
+        store.set_layer_diff(id, LayerDiff { diff_id, size })?;
+        Ok(path)
+    }
+
+    fn apply_options(&self) -> ApplyOptions {
+        let machine = &self.world.machine;
+        ApplyOptions {
+            opaque: machine.opaque,
+            ownership: machine.ownership,
+            overlay: true,
+            ..Default::default()
+        }
+    }
+
+    /// Opens the blob of a base layer: from the store, or from its registry while it is written to the
+    /// store.
+    pub fn open_base(
+        &self,
+        base: &BaseLayer,
+        messenger: &Messenger,
+    ) -> Result<Box<dyn Read + Send>, BodyError> {
+        let digest = base.descriptor.digest;
+        if let Some(file) = self.world.store.open_blob(&digest)? {
+            return Ok(Box::new(file));
+        }
+        let remote = self
+            .world
+            .registry
+            .blob(&base.reference, &base.descriptor)
+            .map_err(|source| BodyError::Fetch { digest, source })?;
+        let progress = base.step.map(|step| Progress::new(step, &base.descriptor, messenger.clone()));
+        Ok(Box::new(Download {
+            inner: remote,
+            writer: Some(self.world.store.blob_writer()?),
+            digest,
+            cancelled: self.world.cancel.clone(),
+            progress,
+        }))
+    }
+
+    /// Makes sure the blob of a base layer is in the store, without unpacking it.
+    pub fn fetch(&self, base: &BaseLayer, messenger: &Messenger) -> Result<(), BodyError> {
+        let mut reader = self.open_base(base, messenger)?;
+        if self.world.store.blob(&base.descriptor.digest).is_none() {
+            io::copy(&mut reader, &mut io::sink())
+                .map_err(|source| BodyError::Stream { digest: base.descriptor.digest, source })?;
+        }
+        Ok(())
+    }
+
+    /// Returns the diff id and size of a layer, computing and remembering them when needed.
+    pub fn diff(&self, id: &LayerId) -> Result<LayerDiff, BodyError> {
+        if let Some(diff) = self.world.store.layer_diff(id) {
+            return Ok(diff);
+        }
+        let Some(path) = self.world.store.layer_dir(id) else {
+            return Err(BodyError::Missing(id.to_string()));
+        };
+        let counter = self.write_directory(id, &path, CountingHasher { hasher: Hasher::new(), size: 0 })?;
+        let diff = LayerDiff { diff_id: DiffId(counter.hasher.finish()), size: counter.size };
+        self.world.store.set_layer_diff(id, diff)?;
+        Ok(diff)
+    }
+
+    /// Returns the diff id of a layer of an image, base layers included.
+    pub fn diff_of(&self, id: &LayerId) -> Result<LayerDiff, BodyError> {
+        match self.base(id) {
+            Some(base) => Ok(LayerDiff { diff_id: base.diff_id, size: 0 }),
+            None => self.diff(id),
+        }
+    }
+
+    /// Turns a directory of the machine into a layer of the store, because an image is made of it.
+    pub fn import_directory(&self, layer: &SnapshotLayer) -> Result<LayerId, BodyError> {
+        let path = match layer {
+            SnapshotLayer::Stored(id) => return Ok(id.clone()),
+            SnapshotLayer::Directory(path) => path,
+        };
+        let error = |source| BodyError::Tar { layer: path.display().to_string(), source };
+        let mut tar = TarWriter::new(self.world.store.blob_writer()?, TarOptions::default());
+        let options = TreeOptions { overlay: false, one_file_system: true, ..Default::default() };
+        castoff_layer::write_tree(path, &mut tar, &options).map_err(error)?;
+        let blob = tar.finish().map_err(|source| error(source.into()))?.finish(None)?;
+        let id = LayerId::of_diff(DiffId(blob.digest));
+        self.world.store.set_layer_diff(&id, LayerDiff { diff_id: DiffId(blob.digest), size: blob.size })?;
+        Ok(id)
+    }
+
+    /// Writes the uncompressed tar of a layer.
+    pub fn write_tar(&self, id: &LayerId, mut to: &mut dyn Write) -> Result<(), BodyError> {
+        let diff = self.diff(id)?;
+        if let Some(mut file) = self.world.store.open_blob(&diff.diff_id.0)? {
+            io::copy(&mut file, &mut to)
+                .map_err(|source| BodyError::Stream { digest: diff.diff_id.0, source })?;
+            return Ok(());
+        }
+        let path = self.world.store.layer_dir(id).ok_or_else(|| BodyError::Missing(id.to_string()))?;
+        self.write_directory(id, &path, to)?;
+        Ok(())
+    }
+
+    fn write_directory<W: Write>(&self, id: &LayerId, path: &Path, to: W) -> Result<W, BodyError> {
+        let error = |source| BodyError::Tar { layer: id.to_string(), source };
+        let machine = &self.world.machine;
+        let mut tar = TarWriter::new(to, TarOptions::default());
+        let options = TreeOptions {
+            opaque: machine.opaque,
+            ownership: machine.ownership,
+            overlay: true,
+            ..Default::default()
+        };
+        castoff_layer::write_tree(path, &mut tar, &options).map_err(error)?;
+        tar.finish().map_err(|source| error(source.into()))
+    }
+}
+
+/// Locks a mutex whose data stays valid whatever its holders did.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+struct HashingReader<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl Read for HashingReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
+
+struct CountingHasher {
+    hasher: Hasher,
+    size: u64,
+}
+
+impl Write for CountingHasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A download that becomes a blob of the store when it has been read to its end.
+struct Download {
+    inner: Box<dyn Read + Send>,
+    writer: Option<BlobWriter>,
+    digest: Digest,
+    cancelled: castoff_sandbox::Cancel,
+    progress: Option<Progress>,
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancelled.is_cancelled() {
+            return Err(io::Error::other("stopped"));
+        }
+        let count = self.inner.read(buffer)?;
+        if let Some(progress) = &mut self.progress {
+            progress.advance(count as u64);
+        }
+        if count > 0 {
+            if let Some(writer) = &mut self.writer {
+                writer.write_all(&buffer[..count])?;
+            }
+        } else if !buffer.is_empty()
+            && let Some(writer) = self.writer.take()
+        {
+            writer.finish(Some(self.digest)).map_err(io::Error::other)?;
+        }
+        Ok(count)
+    }
+}
+
+/// Reports how far a download is.
+struct Progress {
+    step: StepId,
+    item: String,
+    current: u64,
+    reported: u64,
+    total: u64,
+    messenger: Messenger,
+}
+
+impl Progress {
+    fn new(step: StepId, descriptor: &Descriptor, messenger: Messenger) -> Progress {
+        Progress {
+            step,
+            item: descriptor.digest.to_string(),
+            current: 0,
+            reported: 0,
+            total: descriptor.size,
+            messenger,
+        }
+    }
+
+    /// Sends an event per half megabyte and one at the end.
+    fn advance(&mut self, count: u64) {
+        self.current += count;
+        if count > 0 && self.current - self.reported < 512 * 1024 {
+            return;
+        }
+        self.reported = self.current;
+        self.messenger.send(Event::Status {
+            step: self.step,
+            item: self.item.clone(),
+            current: self.current,
+            total: Some(self.total),
+            done: count == 0,
+        });
+    }
+}

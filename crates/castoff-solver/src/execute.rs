@@ -1,0 +1,103 @@
+//! Executing a step whose look-up missed, and recording what came of it.
+
+mod copy;
+mod mounts;
+mod run;
+mod workdir;
+
+use castoff_graph::{Op, VertexId};
+use castoff_oci::Digest;
+use castoff_store::{CacheRecord, LayerId, RecordOutcome};
+
+use crate::driver::{Messenger, Shared};
+use crate::event::Event;
+use crate::lookup;
+use crate::schedule::VertexResult;
+use crate::step::StepError;
+
+pub use run::{RunEnvironment, hosts_file};
+
+/// What an execution leaves besides its layer.
+#[derive(Debug, Default)]
+struct Trace {
+    log: Option<Digest>,
+    cpu_ms: Option<u64>,
+    memory_bytes: Option<u64>,
+}
+
+/// Executes a vertex and stores its record.
+///
+/// Two processes that need the same step execute it once: the second waits for the first and finds
+/// its record. When locks do not work both execute it, and either result is right.
+pub(crate) fn execute(
+    shared: &Shared<'_>,
+    id: VertexId,
+    messenger: &Messenger,
+) -> Result<VertexResult, StepError> {
+    let vertex = shared.graph.vertex(id);
+    let pending = shared.pending(id);
+    let world = shared.world;
+    let cancelled = || world.cancel.is_cancelled();
+    let _alone = world.store.lock(&pending.key.0, &cancelled)?;
+    if !vertex.ignore_cache
+        && let Some(found) = lookup::stored(shared, pending.key)?
+    {
+        return Ok(found);
+    }
+    if cancelled() {
+        return Err(StepError::Cancelled);
+    }
+    let step = shared.step(id);
+    messenger.send(Event::Started { step });
+    if let Some(reason) = &pending.reason {
+        messenger.send(Event::Note { step, text: format!("cache miss: {reason}") });
+    }
+    let started_ms = (world.clock)();
+    let (layer, trace) = match &vertex.op {
+        Op::Source(_) => unreachable!("sources are always found"),
+        Op::Run(op) => run::run(shared, id, op, messenger)?,
+        Op::Copy(op) => (copy::copy(shared, op, pending, messenger)?, Trace::default()),
+        Op::Workdir(op) => (workdir::workdir(shared, op, messenger)?, Trace::default()),
+    };
+    let created_ms = (world.clock)();
+    record(shared, id, &layer, &trace, started_ms, created_ms)?;
+    Ok(VertexResult { identity: pending.key, layer: Some(layer), created_ms, cached: false })
+}
+
+fn record(
+    shared: &Shared<'_>,
+    id: VertexId,
+    layer: &LayerId,
+    trace: &Trace,
+    started_ms: i64,
+    created_ms: i64,
+) -> Result<(), StepError> {
+    let vertex = shared.graph.vertex(id);
+    let pending = shared.pending(id);
+    let store = &shared.world.store;
+    let files = if pending.files.is_empty() {
+        None
+    } else {
+        let bytes = serde_json::to_vec(&pending.files).expect("a map of texts is always JSON");
+        Some(store.put_blob(&bytes)?.digest)
+    };
+    let record = CacheRecord {
+        recipe: serde_json::to_value(&pending.recipe).expect("a recipe is always JSON"),
+        outcome: RecordOutcome::Layer(layer.clone()),
+        name: vertex.name.clone(),
+        stage: vertex.stage.clone().unwrap_or_default(),
+        created_ms,
+        started_ms,
+        duration_ms: u64::try_from(created_ms - started_ms).unwrap_or_default(),
+        cpu_ms: trace.cpu_ms,
+        memory_bytes: trace.memory_bytes,
+        log: trace.log,
+        files,
+    };
+    store.put_record(pending.key.0, &record)?;
+    if let Some(definition) = pending.definition {
+        lookup::put_alias(shared.world, definition, pending.key, &vertex.name)?;
+    }
+    store.set_last_key(pending.slot, pending.key.0)?;
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! Images as archives and layout directories: `type=oci`, `type=docker`, `castoff save`.
+//!
+//! ```text
+//! oci-layout                 {"imageLayoutVersion":"1.0.0"}
+//! index.json                 the images, each with its names as annotations
+//! blobs/sha256/<hex>         manifests, configs, layers
+//! manifest.json              only in type=docker: what `docker load` reads
+//! ```
+//!
+//! An archive is both an OCI layout and, with `manifest.json`, a Docker archive (B-102). Entries are
+//! sorted by name and carry no time, so equal images give equal archives.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use castoff_layer::{CompressOptions, Compression, Entry, EntryKind, TarOptions, TarWriter, Timestamp};
+use castoff_oci::{Descriptor, Digest, Index, LayerCompression, Manifest, MediaType, Raw, Reference};
+use serde_json::json;
+
+use crate::World;
+use crate::bodies::{Bodies, BodyError};
+use crate::driver::Messenger;
+use crate::export::image::Image;
+
+/// What an archive is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveKind {
+    /// An OCI image layout.
+    Oci,
+    /// A Docker archive that is an OCI image layout at the same time.
+    Docker,
+}
+
+/// How the layers of an archive are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveCompression {
+    /// The algorithm of layers that are not compressed yet.
+    pub compression: LayerCompression,
+    /// Its level; `None` is the default of the algorithm.
+    pub level: Option<u32>,
+    /// Whether layers that are compressed otherwise are compressed again.
+    pub force: bool,
+}
+
+/// Why an archive could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// A layer could not be read.
+    #[error("{}", crate::step::chain(.0))]
+    Body(#[from] BodyError),
+    /// The store failed.
+    #[error("using the store: {0}")]
+    Blob(#[from] castoff_store::BlobError),
+    /// The store failed.
+    #[error("using the store: {0}")]
+    Layer(#[from] castoff_store::LayerError),
+    /// The archive could not be written.
+    #[error("writing the archive: {0}")]
+    Tar(#[from] castoff_layer::TarWriteError),
+    /// The archive or layout could not be written.
+    #[error("writing the archive: {0}")]
+    Io(#[from] io::Error),
+    /// A blob vanished.
+    #[error("blob `{0}` is not in the store")]
+    Missing(Digest),
+}
+
+/// The files of a layout: small documents by content, layers by their blob.
+struct Layout {
+    documents: BTreeMap<String, Vec<u8>>,
+    blobs: BTreeMap<String, Descriptor>,
+}
+
+/// Writes an image as a tar.
+///
+/// # Errors
+/// When a layer cannot be read or `to` not be written.
+pub fn write_archive(
+    image: &Image,
+    names: &[Reference],
+    kind: ArchiveKind,
+    compression: ArchiveCompression,
+    world: &World,
+    bodies: &Bodies<'_>,
+    messenger: &Messenger,
+    to: &mut dyn Write,
+) -> Result<Descriptor, ArchiveError> {
+    let (layout, descriptor) = layout(image, names, kind, compression, world, bodies, messenger)?;
+    let mut tar = TarWriter::new(to, TarOptions::default());
+    for directory in ["blobs", "blobs/sha256"] {
+        tar.append(&entry(directory, EntryKind::Directory { opaque: false }, 0o755), &mut io::empty())?;
+    }
+    let mut names: Vec<&String> = layout.documents.keys().chain(layout.blobs.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        match layout.documents.get(name) {
+            Some(bytes) => {
+                let kind = EntryKind::File { size: bytes.len() as u64 };
+                tar.append(&entry(name, kind, 0o644), &mut bytes.as_slice())?;
+            }
+            None => {
+                let descriptor = &layout.blobs[name];
+                let mut file = blob(world, &descriptor.digest)?;
+                let kind = EntryKind::File { size: descriptor.size };
+                tar.append(&entry(name, kind, 0o644), &mut file)?;
+            }
+        }
+    }
+    tar.finish()?;
+    Ok(descriptor)
+}
+
+/// Writes an image as a layout directory (`tar=false`). Blobs that are there are kept, and an entry of
+/// the same name in `index.json` is replaced (B-102).
+///
+/// # Errors
+/// When a layer cannot be read or the directory not be written.
+pub fn write_layout(
+    image: &Image,
+    names: &[Reference],
+    compression: ArchiveCompression,
+    world: &World,
+    bodies: &Bodies<'_>,
+    messenger: &Messenger,
+    directory: &Path,
+) -> Result<Descriptor, ArchiveError> {
+    let (mut layout, descriptor) =
+        layout(image, names, ArchiveKind::Oci, compression, world, bodies, messenger)?;
+    std::fs::create_dir_all(directory.join("blobs/sha256"))?;
+    for (name, descriptor) in &layout.blobs {
+        let path = directory.join(name);
+        if path.metadata().is_ok_and(|metadata| metadata.len() == descriptor.size) {
+            continue;
+        }
+        let mut file = blob(world, &descriptor.digest)?;
+        write_file(&path, &mut file)?;
+    }
+    if let Some(existing) = std::fs::read(directory.join("index.json"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok())
+    {
+        let ours: Index = serde_json::from_slice(&layout.documents["index.json"]).expect("written above");
+        let mut merged = existing;
+        let name = |descriptor: &Descriptor| {
+            descriptor.annotations.get("org.opencontainers.image.ref.name").cloned()
+        };
+        merged.manifests.retain(|old| !ours.manifests.iter().any(|new| name(new) == name(old)));
+        merged.manifests.extend(ours.manifests);
+        layout.documents.insert("index.json".to_owned(), Raw::new(merged).bytes().to_vec());
+    }
+    for (name, bytes) in &layout.documents {
+        write_file(&directory.join(name), &mut bytes.as_slice())?;
+    }
+    Ok(descriptor)
+}
+
+fn layout(
+    image: &Image,
+    names: &[Reference],
+    kind: ArchiveKind,
+    compression: ArchiveCompression,
+    world: &World,
+    bodies: &Bodies<'_>,
+    messenger: &Messenger,
+) -> Result<(Layout, Descriptor), ArchiveError> {
+    let mut blobs = BTreeMap::new();
+    let mut layers = Vec::new();
+    for layer in &image.layers {
+        let descriptor = packed_layer(&layer.id, &layer.descriptor, compression, world, bodies, messenger)?;
+        blobs.insert(blob_name(&descriptor.digest), descriptor.clone());
+        layers.push(descriptor);
+    }
+    let config = image.manifest.value().config.clone();
+    let manifest = Raw::new(Manifest::oci(config.clone(), layers.clone()));
+    let mut descriptor =
+        Descriptor::new(MediaType::OciManifest, manifest.digest(), manifest.bytes().len() as u64);
+    descriptor.platform = Some(image.config.value().platform());
+
+    let mut documents = BTreeMap::new();
+    documents.insert(blob_name(&manifest.digest()), manifest.bytes().to_vec());
+    documents.insert(blob_name(&config.digest), image.config.bytes().to_vec());
+    documents.insert("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+    let mut entries: Vec<Descriptor> = names
+        .iter()
+        .map(|name| {
+            let mut entry = descriptor.clone();
+            entry.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
+            if let Some(created) = &image.config.value().created {
+                entry.annotations.insert("org.opencontainers.image.created".to_owned(), created.clone());
+            }
+            let tag = name.tag().unwrap_or("latest").to_owned();
+            entry.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
+            entry
+        })
+        .collect();
+    if entries.is_empty() {
+        entries.push(descriptor.clone());
+    }
+    documents.insert("index.json".to_owned(), Raw::new(Index::oci(entries)).bytes().to_vec());
+    if kind == ArchiveKind::Docker {
+        let list = json!([{
+            "Config": blob_name(&config.digest),
+            "RepoTags": names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+            "Layers": layers.iter().map(|layer| blob_name(&layer.digest)).collect::<Vec<_>>(),
+        }]);
+        documents.insert("manifest.json".to_owned(), list.to_string().into_bytes());
+    }
+    Ok((Layout { documents, blobs }, descriptor))
+}
+
+/// Returns the descriptor of a layer in the wanted compression, with its blob in the store. A layer
+/// that is compressed already is used as it is unless `force` is set (B-108).
+fn packed_layer(
+    id: &castoff_store::LayerId,
+    descriptor: &Descriptor,
+    wanted: ArchiveCompression,
+    world: &World,
+    bodies: &Bodies<'_>,
+    messenger: &Messenger,
+) -> Result<Descriptor, ArchiveError> {
+    let current = descriptor.media_type.layer_compression().unwrap_or(LayerCompression::None);
+    if let Some(base) = bodies.base(id)
+        && (current == wanted.compression || (!wanted.force && current != LayerCompression::None))
+    {
+        if world.store.blob(&descriptor.digest).is_none() {
+            bodies.fetch(&base, messenger)?;
+        }
+        let mut descriptor = descriptor.clone();
+        descriptor.media_type = MediaType::oci_layer(current);
+        return Ok(descriptor);
+    }
+    if bodies.base(id).is_some() {
+        // Its tar is made from the files, so that it can be compressed otherwise.
+        bodies.directory(id, messenger)?;
+    }
+    let diff = bodies.diff(id)?;
+    let media_type = MediaType::oci_layer(wanted.compression);
+    let (compression, variant) = match wanted.compression {
+        LayerCompression::None => {
+            if world.store.blob(&diff.diff_id.0).is_none() {
+                let mut writer = world.store.blob_writer()?;
+                bodies.write_tar(id, &mut writer)?;
+                writer.finish(Some(diff.diff_id.0))?;
+            }
+            return Ok(Descriptor::new(media_type, diff.diff_id.0, diff.size));
+        }
+        LayerCompression::Gzip => (Compression::Gzip, format!("gzip-{}", wanted.level.unwrap_or(6))),
+        LayerCompression::Zstd => (Compression::Zstd, format!("zstd-{}", wanted.level.unwrap_or(3))),
+    };
+    if let Some(blob) = world.store.compressed(&diff.diff_id, &variant) {
+        return Ok(Descriptor::new(media_type, blob.digest, blob.size));
+    }
+    let options = CompressOptions { compression, level: wanted.level, threads: world.machine.jobs.max(1) };
+    let mut writer = world.store.blob_writer()?;
+    let (mut reader, tar) = io::pipe()?;
+    std::thread::scope(|scope| -> Result<(), ArchiveError> {
+        let producer = scope.spawn(move || {
+            let mut tar = io::BufWriter::with_capacity(256 * 1024, tar);
+            bodies.write_tar(id, &mut tar)?;
+            tar.flush().map_err(ArchiveError::Io)
+        });
+        let compressed = castoff_layer::compress(&mut reader, &mut writer, options);
+        drop(reader);
+        producer.join().expect("the producer does not panic")?;
+        Ok(compressed?)
+    })?;
+    let blob = writer.finish(None)?;
+    world.store.set_compressed(&diff.diff_id, &variant, &blob.digest)?;
+    Ok(Descriptor::new(media_type, blob.digest, blob.size))
+}
+
+fn blob(world: &World, digest: &Digest) -> Result<File, ArchiveError> {
+    world.store.open_blob(digest)?.ok_or(ArchiveError::Missing(*digest))
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+fn entry(name: &str, kind: EntryKind, mode: u32) -> Entry {
+    Entry {
+        path: name.as_bytes().to_vec(),
+        kind,
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime: Timestamp::default(),
+        xattrs: Default::default(),
+    }
+}
+
+/// Writes a file under a temporary name and renames it, so that nobody sees half of it (B-223).
+pub fn write_file(path: &Path, content: &mut dyn Read) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = File::create(&temporary).and_then(|mut file| io::copy(content, &mut file));
+    match written.and_then(|_| std::fs::rename(&temporary, path)) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let _already_failing = std::fs::remove_file(&temporary);
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! Looking a step up: its recipe, its key, the store's answer, and on a miss the reason.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use castoff_graph::pattern::IgnorePatterns;
+use castoff_graph::{
+    CacheKey, CopyOp, CopySource, Difference, KeyRecipe, LocalName, Mount, Op, SourceOp, VertexId,
+};
+use castoff_layer::{Node, View};
+use castoff_oci::{Descriptor, DiffId, Digest, Hasher, ImageConfig, Manifest, Raw};
+use castoff_store::{CacheRecord, FileMemo, RecordOutcome, StatKey};
+
+use crate::bodies::{SnapshotLayer, lock};
+use crate::copy::{self, Owners, SelectOptions, Selection};
+use crate::driver::{Messenger, Shared};
+use crate::event::Event;
+use crate::machine_root;
+use crate::recipe::{Known, ReadPart, reads, recipe};
+use crate::schedule::VertexResult;
+use crate::step::StepError;
+use crate::{LocalDirectory, World};
+
+/// Documents of an image are small; more than this is an attack.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
+
+/// What a look-up found out.
+pub(crate) enum Answer {
+    /// There is a result.
+    Found(VertexResult),
+    /// There is none; this is what the execution needs to know.
+    Missed(Box<Pending>),
+}
+
+/// What a look-up leaves for the execution.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// The key the result will be stored under, and the step's identity.
+    pub(crate) key: CacheKey,
+    /// Its recipe.
+    pub(crate) recipe: KeyRecipe,
+    /// The key by definition, when it is another.
+    pub(crate) definition: Option<CacheKey>,
+    /// What was selected, one per read, in order.
+    pub(crate) selections: Vec<Selection>,
+    /// Digests of the files selected, for explaining a later miss.
+    pub(crate) files: BTreeMap<String, Digest>,
+    /// Where the key of the newest result of this step is remembered.
+    pub(crate) slot: Digest,
+    /// Why no result was found, when an earlier one is known.
+    pub(crate) reason: Option<String>,
+}
+
+/// File digests remembered between builds, one memo per local directory, loaded when first needed.
+#[derive(Default)]
+pub(crate) struct Memos(Mutex<BTreeMap<PathBuf, FileMemo>>);
+
+impl Memos {
+    /// Writes what changed. A memo that cannot be written costs time later and nothing else.
+    pub(crate) fn save(self) {
+        let memos = self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for mut memo in memos.into_values() {
+            let _costs_time_only = memo.save();
+        }
+    }
+
+    fn digest(&self, world: &World, root: &Path, view: &View, node: &Node) -> Result<Digest, StepError> {
+        let stat = node.identity.as_ref().map(|file| StatKey {
+            dev: file.device,
+            ino: file.inode,
+            size: file.size,
+            mtime_ns: file.mtime.nanoseconds(),
+            ctime_ns: file.ctime.nanoseconds(),
+            mode: node.entry.mode,
+        });
+        if let Some(stat) = &stat {
+            let mut memos = lock(&self.0);
+            let memo = memos.entry(root.to_owned()).or_insert_with(|| {
+                world.store.file_memo(Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(root.as_os_str())))
+            });
+            if let Some(digest) = memo.get(&node.entry.path, stat) {
+                return Ok(digest);
+            }
+        }
+        let digest = read_digest(view, node)?;
+        if let Some(stat) = stat
+            && let Some(memo) = lock(&self.0).get_mut(root)
+        {
+            memo.insert(&node.entry.path, stat, digest);
+        }
+        Ok(digest)
+    }
+}
+
+/// Looks a vertex up.
+pub(crate) fn look_up(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Result<Answer, StepError> {
+    let vertex = shared.graph.vertex(id);
+    match &vertex.op {
+        Op::Source(source) => Ok(Answer::Found(look_up_source(shared, id, source)?)),
+        Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => look_up_step(shared, id, messenger),
+    }
+}
+
+fn look_up_source(shared: &Shared<'_>, id: VertexId, source: &SourceOp) -> Result<VertexResult, StepError> {
+    let mut identity = recipe(&Op::Source(source.clone()), None, &[]).key();
+    let mut cached = false;
+    match source {
+        SourceOp::Scratch => {}
+        SourceOp::Image { manifest, reference, .. } => {
+            cached = true;
+            for layer in image_layers(shared.world, manifest)? {
+                let layer = shared.bodies.add_base(crate::BaseLayer {
+                    descriptor: layer.descriptor,
+                    diff_id: layer.diff_id,
+                    reference: reference.clone(),
+                    step: Some(shared.step(id)),
+                });
+                cached &= shared.bodies.is_present(&layer);
+            }
+        }
+        SourceOp::Local(name) => {
+            if shared.parents.contains(&id) {
+                let local = local(shared.world, name)?;
+                identity = CacheKey(machine_root::fingerprint(&local.path, shared.world.store.root())?);
+            }
+        }
+    }
+    Ok(VertexResult { identity, layer: None, created_ms: 0, cached })
+}
+
+fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Result<Answer, StepError> {
+    let vertex = shared.graph.vertex(id);
+    let op = &vertex.op;
+    let parent = op.parent().map(|parent| shared.result(parent).identity);
+    let reads = reads(op);
+    let is_local = |from: VertexId| matches!(shared.graph.vertex(from).op, Op::Source(SourceOp::Local(_)));
+    let mut selections: Vec<Option<Selection>> = reads.iter().map(|_| None).collect();
+    let mut files = BTreeMap::new();
+
+    let mut known = Vec::new();
+    for (index, read) in reads.iter().enumerate() {
+        known.push(if is_local(read.from) {
+            let (digest, selection) = content(shared, op, read.from, &read.part, &mut files, messenger)?;
+            selections[index] = Some(selection);
+            Known::Content(digest)
+        } else {
+            Known::Identity(shared.result(read.from).identity)
+        });
+    }
+    let reads_stages = known.iter().any(|known| matches!(known, Known::Identity(_)));
+    let mut recipe_now = recipe(op, parent, &known);
+    let mut key = recipe_now.key();
+    let mut definition = None;
+    if reads_stages {
+        if !vertex.ignore_cache
+            && let Some(target) = alias(shared.world, key)?
+            && let Some(found) = stored(shared, target)?
+        {
+            return Ok(Answer::Found(found));
+        }
+        definition = Some(key);
+        for (index, read) in reads.iter().enumerate() {
+            if selections[index].is_none() {
+                let (digest, selection) = content(shared, op, read.from, &read.part, &mut files, messenger)?;
+                selections[index] = Some(selection);
+                known[index] = Known::Content(digest);
+            }
+        }
+        recipe_now = recipe(op, parent, &known);
+        key = recipe_now.key();
+    }
+    if !vertex.ignore_cache
+        && let Some(found) = stored(shared, key)?
+    {
+        if let Some(definition) = definition {
+            put_alias(shared.world, definition, key, &vertex.name)?;
+        }
+        return Ok(Answer::Found(found));
+    }
+    let slot = slot(shared, id);
+    let reason = if vertex.ignore_cache { None } else { reason(shared, op, slot, &recipe_now, &files)? };
+    let selections = selections.into_iter().flatten().collect();
+    Ok(Answer::Missed(Box::new(Pending {
+        key,
+        recipe: recipe_now,
+        definition,
+        selections,
+        files,
+        slot,
+        reason,
+    })))
+}
+
+/// Returns the stored result of a key, if its layer still exists (D-319).
+pub(crate) fn stored(shared: &Shared<'_>, key: CacheKey) -> Result<Option<VertexResult>, StepError> {
+    let store = &shared.world.store;
+    let Some(record) = store.record(key.0)? else { return Ok(None) };
+    let layer = match record.outcome {
+        RecordOutcome::Layer(layer) if shared.bodies.is_present(&layer) => Some(layer),
+        RecordOutcome::Empty => None,
+        RecordOutcome::Layer(_) | RecordOutcome::Alias(_) => return Ok(None),
+    };
+    store.touch_record(key.0);
+    Ok(Some(VertexResult { identity: key, layer, created_ms: record.created_ms, cached: true }))
+}
+
+fn alias(world: &World, definition: CacheKey) -> Result<Option<CacheKey>, StepError> {
+    Ok(world.store.record(definition.0)?.and_then(|record| match record.outcome {
+        RecordOutcome::Alias(target) => Some(CacheKey(target)),
+        RecordOutcome::Layer(_) | RecordOutcome::Empty => None,
+    }))
+}
+
+/// Remembers that a definition stands for a key.
+pub(crate) fn put_alias(
+    world: &World,
+    definition: CacheKey,
+    key: CacheKey,
+    name: &str,
+) -> Result<(), StepError> {
+    let record = CacheRecord {
+        outcome: RecordOutcome::Alias(key.0),
+        name: name.to_owned(),
+        stage: String::new(),
+        created_ms: (world.clock)(),
+        started_ms: (world.clock)(),
+        duration_ms: 0,
+        cpu_ms: None,
+        memory_bytes: None,
+        log: None,
+        files: None,
+        recipe: serde_json::Value::Null,
+    };
+    Ok(world.store.put_record(definition.0, &record)?)
+}
+
+/// Selects what a step reads of a vertex and returns its digest. The digests of its files are added
+/// to `files` under their paths.
+fn content(
+    shared: &Shared<'_>,
+    op: &Op,
+    from: VertexId,
+    part: &ReadPart,
+    files: &mut BTreeMap<String, Digest>,
+    messenger: &Messenger,
+) -> Result<(Digest, Selection), StepError> {
+    let layers = shared.layers(from)?;
+    let view = shared.bodies.view(&layers, messenger)?;
+    let local = match &shared.graph.vertex(from).op {
+        Op::Source(SourceOp::Local(name)) => Some(local(shared.world, name)?),
+        Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => None,
+    };
+    let selection = select(op, part, &view, local)?;
+    let mut file_digest = |node: &Node| -> Result<Digest, StepError> {
+        let digest = match local {
+            Some(local) => shared.memos.digest(shared.world, &local.path, &view, node)?,
+            None => read_digest(&view, node)?,
+        };
+        files.insert(String::from_utf8_lossy(&node.entry.path).into_owned(), digest);
+        Ok(digest)
+    };
+    let owners = if local.is_some() { Owners::Root } else { Owners::Kept };
+    let digest = copy::digest(&selection, &view, owners, &mut file_digest)?;
+    if let (Some(_), Op::Copy(_)) = (local, op) {
+        messenger.send(Event::Status {
+            step: shared.step(from),
+            item: "transferring context".to_owned(),
+            current: selection.bytes(),
+            total: None,
+            done: true,
+        });
+    }
+    Ok((digest, selection))
+}
+
+fn select(
+    op: &Op,
+    part: &ReadPart,
+    view: &View,
+    local: Option<&LocalDirectory>,
+) -> Result<Selection, StepError> {
+    let none = IgnorePatterns::default();
+    let ignore = local.and_then(|local| local.ignore.as_ref()).map(|file| &file.patterns);
+    match (op, part) {
+        (Op::Copy(copy), ReadPart::CopySource(index)) => {
+            let pattern = copy_pattern(copy, *index);
+            let exclude = IgnorePatterns::from_patterns(copy.exclude.iter().map(String::as_str))?;
+            let options = SelectOptions { parents: copy.parents, exclude: &exclude, ignore, literal: false };
+            Ok(copy::select(view, pattern, &options)?)
+        }
+        (Op::Run(run), ReadPart::Mount(index)) => {
+            let source = mount_source(&run.mounts[*index]);
+            let options = SelectOptions { parents: false, exclude: &none, ignore, literal: true };
+            Ok(copy::select(view, source, &options)?)
+        }
+        _ => unreachable!("the parts read were listed from the same operation"),
+    }
+}
+
+fn copy_pattern(copy: &CopyOp, index: usize) -> &str {
+    match &copy.sources[index] {
+        CopySource::Files { pattern, .. } => pattern,
+        CopySource::Inline { .. } => unreachable!("here-documents are not read from a vertex"),
+    }
+}
+
+/// Returns the path that a mount shows of another vertex.
+pub(crate) fn mount_source(mount: &Mount) -> &str {
+    match mount {
+        Mount::Bind { source, .. } => source,
+        Mount::Cache { initial: Some((_, source)), .. } => source,
+        Mount::Cache { .. } | Mount::Tmpfs { .. } | Mount::Secret { .. } => "/",
+    }
+}
+
+fn read_digest(view: &View, node: &Node) -> Result<Digest, StepError> {
+    let mut hasher = Hasher::new();
+    let mut reader = view.open(node)?;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => {
+                let path = String::from_utf8_lossy(&node.entry.path).into_owned();
+                return Err(StepError::ReadFile { path, source });
+            }
+        }
+    }
+}
+
+/// The place of a step in its Dockerfile, independent of what it does.
+fn slot(shared: &Shared<'_>, id: VertexId) -> Digest {
+    let vertex = shared.graph.vertex(id);
+    let ordinal =
+        shared.graph.iter().take(id.0 as usize).filter(|(_, other)| other.stage == vertex.stage).count();
+    let mut hasher = Hasher::new();
+    hasher.field(shared.options.scope.as_bytes());
+    hasher.field(vertex.stage.as_deref().unwrap_or_default().as_bytes());
+    hasher.field(&ordinal.to_le_bytes());
+    hasher.finish()
+}
+
+/// Says why a step was not found: how its recipe differs from that of its newest result.
+fn reason(
+    shared: &Shared<'_>,
+    op: &Op,
+    slot: Digest,
+    now: &KeyRecipe,
+    files: &BTreeMap<String, Digest>,
+) -> Result<Option<String>, StepError> {
+    let store = &shared.world.store;
+    let Some(last) = store.last_key(slot) else { return Ok(None) };
+    let Some(record) = store.record(last)? else { return Ok(None) };
+    let Ok(earlier) = serde_json::from_value::<KeyRecipe>(record.recipe) else { return Ok(None) };
+    if earlier.op != now.op {
+        return Ok(Some(format!("the instruction here was a {} before", earlier.op)));
+    }
+    let differences = now.differences(&earlier);
+    let Some(first) = differences.first() else {
+        return Ok(Some("its result is no longer in the store".to_owned()));
+    };
+    let part_of = |difference: &Difference| match difference {
+        Difference::Changed { part, .. } | Difference::Added { part } | Difference::Removed { part } => {
+            part.clone()
+        }
+    };
+    let own = differences.iter().find(|difference| part_of(difference) != "parent").unwrap_or(first);
+    let part = part_of(own);
+    if part.ends_with(" content") {
+        let before: BTreeMap<String, Digest> = match record.files {
+            Some(digest) => store
+                .read_blob(&digest, DOCUMENT_LIMIT)?
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                .unwrap_or_default(),
+            None => BTreeMap::new(),
+        };
+        if let Some(text) = changed_file(&before, files) {
+            return Ok(Some(text));
+        }
+        let what = part.trim_end_matches(" content");
+        return Ok(Some(format!("names, modes or owners changed in {what}")));
+    }
+    if part == "parent" {
+        let parent = op.parent().map(|parent| shared.graph.vertex(parent).name.clone()).unwrap_or_default();
+        return Ok(Some(format!("parent step changed: {parent}")));
+    }
+    Ok(Some(match own {
+        Difference::Changed { before, after, .. } => {
+            format!("{part} changed from `{}` to `{}`", shorten(before), shorten(after))
+        }
+        Difference::Added { .. } => format!("{part} is new"),
+        Difference::Removed { .. } => format!("{part} is gone"),
+    }))
+}
+
+fn changed_file(before: &BTreeMap<String, Digest>, now: &BTreeMap<String, Digest>) -> Option<String> {
+    let changed: Vec<&String> = now
+        .iter()
+        .filter(|(path, digest)| before.get(*path).is_some_and(|old| old != *digest))
+        .map(|(path, _)| path)
+        .collect();
+    let added = now.keys().find(|path| !before.contains_key(*path));
+    let removed = before.keys().find(|path| !now.contains_key(*path));
+    let others = |count: usize| if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+    match (changed.first(), added, removed) {
+        (Some(path), _, _) => Some(format!("file {path} changed{}", others(changed.len()))),
+        (None, Some(path), _) => Some(format!("file {path} is new")),
+        (None, None, Some(path)) => Some(format!("file {path} is gone")),
+        (None, None, None) => None,
+    }
+}
+
+fn shorten(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() > 60 || text.lines().count() > 1 {
+        format!("{}...", line.chars().take(57).collect::<String>())
+    } else {
+        line.to_owned()
+    }
+}
+
+/// A layer as an image's manifest and config describe it.
+pub(crate) struct ImageLayer {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) diff_id: DiffId,
+}
+
+/// Returns the layers of an image whose documents are in the store, bottom to top.
+pub(crate) fn image_layers(world: &World, manifest: &Digest) -> Result<Vec<ImageLayer>, StepError> {
+    let (manifest, config) = image_documents(world, manifest)?;
+    let layers = &manifest.value().layers;
+    let diff_ids = &config.value().rootfs.diff_ids;
+    if layers.len() != diff_ids.len() {
+        return Err(StepError::LayerCount {
+            manifest: manifest.digest(),
+            layers: layers.len(),
+            diff_ids: diff_ids.len(),
+        });
+    }
+    let pairs = layers.iter().zip(diff_ids);
+    Ok(pairs
+        .map(|(descriptor, diff_id)| ImageLayer { descriptor: descriptor.clone(), diff_id: *diff_id })
+        .collect())
+}
+
+/// Returns the manifest and config of an image in the store.
+pub(crate) fn image_documents(
+    world: &World,
+    manifest: &Digest,
+) -> Result<(Raw<Manifest>, Raw<ImageConfig>), StepError> {
+    let read = |digest: &Digest| -> Result<Vec<u8>, StepError> {
+        world.store.read_blob(digest, DOCUMENT_LIMIT)?.ok_or(StepError::MissingDocument { digest: *digest })
+    };
+    let invalid = |digest: Digest| move |source| StepError::Document { digest, source };
+    let parsed: Raw<Manifest> = Raw::parse(read(manifest)?).map_err(invalid(*manifest))?;
+    let config = parsed.value().config.digest;
+    let config = Raw::parse(read(&config)?).map_err(invalid(config))?;
+    Ok((parsed, config))
+}
+
+pub(crate) fn local<'w>(world: &'w World, name: &LocalName) -> Result<&'w LocalDirectory, StepError> {
+    world.locals.get(name).ok_or_else(|| StepError::UnknownContext {
+        name: match name {
+            LocalName::Context => "context".to_owned(),
+            LocalName::Named(name) => name.clone(),
+        },
+    })
+}
+
+/// Returns the layers of a local directory used as a file system.
+pub(crate) fn local_layers(world: &World, name: &LocalName) -> Result<Vec<SnapshotLayer>, StepError> {
+    let local = local(world, name)?;
+    let mut layers = vec![SnapshotLayer::Directory(local.path.clone())];
+    if local.path == Path::new("/") {
+        layers.push(SnapshotLayer::Stored(machine_root::skeleton(world)?));
+    }
+    Ok(layers)
+}

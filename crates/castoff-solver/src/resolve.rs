@@ -1,0 +1,207 @@
+//! From an image's name to its manifest and config: the store first, then the registry (B-091).
+
+use castoff_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Raw, Reference};
+
+use crate::World;
+
+/// Documents of an image are small; more than this is an attack.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
+
+/// An image that was found; its manifest and config are in the store, its layers need not be.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The name, pinned to the digest that it was found under.
+    pub reference: Reference,
+    /// Digest of the platform's manifest.
+    pub manifest: Digest,
+    /// The platform of the image.
+    pub platform: Platform,
+    /// Its config.
+    pub config: ImageConfig,
+}
+
+/// Why an image was not found.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The registry does not have it or cannot be asked.
+    #[error("{reference}: {}", crate::step::chain(.source))]
+    Registry {
+        /// Which image.
+        reference: Reference,
+        /// Why.
+        #[source]
+        source: castoff_registry::RegistryError,
+    },
+    /// A document is not what it should be.
+    #[error("{reference}: document `{digest}` is malformed: {source}")]
+    Document {
+        /// Which image.
+        reference: Reference,
+        /// Which document.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The image exists, but not for the platform (B-079).
+    #[error("{reference}: no match for platform {wanted}; it is there for: {}", available.join(", "))]
+    Platform {
+        /// Which image.
+        reference: Reference,
+        /// What was wanted.
+        wanted: Platform,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// The document is neither a manifest nor an index (B-078).
+    #[error("{reference}: `{media_type}` is not an image manifest that castoff reads")]
+    MediaType {
+        /// Which image.
+        reference: Reference,
+        /// What it is.
+        media_type: MediaType,
+    },
+    /// The store failed.
+    #[error("using the store: {0}")]
+    Blob(#[from] castoff_store::BlobError),
+    /// The store failed.
+    #[error("using the store: {0}")]
+    Tag(#[from] castoff_store::FileError),
+}
+
+/// Finds an image for a platform. With `refresh` a tag is asked of its registry even when the store
+/// has it (B-033).
+///
+/// # Errors
+/// When it does not exist, not for the platform, or cannot be fetched.
+pub fn resolve(
+    world: &World,
+    reference: &Reference,
+    platform: &Platform,
+    refresh: bool,
+) -> Result<Resolved, ResolveError> {
+    let local = match reference.digest() {
+        Some(digest) => {
+            world.store.blob(&digest).map(|blob| Descriptor::new(MediaType::OciManifest, digest, blob.size))
+        }
+        None if refresh => None,
+        None => match world.store.tag(reference)? {
+            Some(descriptor) => Some(descriptor),
+            None => world.store.pulled(reference)?.map(|pulled| pulled.descriptor),
+        },
+    };
+    if let Some(descriptor) = local
+        && let Some(resolved) = from_store(world, reference, platform, &descriptor)?
+    {
+        return Ok(resolved);
+    }
+    let remote = |source| ResolveError::Registry { reference: reference.clone(), source };
+    let document = world.registry.resolve(reference).map_err(remote)?;
+    let pinned = reference.with_digest(document.digest);
+    let (manifest_digest, manifest_bytes) = if document.media_type.is_index() {
+        let index: Raw<Index> = parse(reference, document.bytes)?;
+        let chosen = choose(reference, platform, &index.value().manifests)?;
+        world.store.put_blob(index.bytes())?;
+        let manifest = world.registry.manifest(reference, &chosen.digest).map_err(remote)?;
+        (manifest.digest, manifest.bytes)
+    } else if document.media_type.is_manifest() {
+        (document.digest, document.bytes)
+    } else {
+        return Err(ResolveError::MediaType {
+            reference: reference.clone(),
+            media_type: document.media_type,
+        });
+    };
+    let manifest: Raw<Manifest> = parse(reference, manifest_bytes)?;
+    let config_descriptor = &manifest.value().config;
+    if world.store.blob(&config_descriptor.digest).is_none() {
+        let mut reader = world.registry.blob(reference, config_descriptor).map_err(remote)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(&mut reader, DOCUMENT_LIMIT), &mut bytes)
+            .map_err(|source| remote(castoff_registry::RegistryError::from(source)))?;
+        world.store.put_blob(&bytes)?;
+    }
+    world.store.put_blob(manifest.bytes())?;
+    let config = config(world, reference, &config_descriptor.digest)?;
+    if reference.tag().is_some() && reference.digest().is_none() {
+        let media_type = manifest.value().media_type.clone().unwrap_or(MediaType::OciManifest);
+        let descriptor = Descriptor::new(media_type, manifest_digest, manifest.bytes().len() as u64);
+        world.store.set_pulled(reference, &descriptor)?;
+    }
+    Ok(Resolved { reference: pinned, manifest: manifest_digest, platform: config.platform(), config })
+}
+
+/// Finds an image in the store alone. `None` when a document is missing or the platform differs.
+fn from_store(
+    world: &World,
+    reference: &Reference,
+    platform: &Platform,
+    descriptor: &Descriptor,
+) -> Result<Option<Resolved>, ResolveError> {
+    let Some(bytes) = world.store.read_blob(&descriptor.digest, DOCUMENT_LIMIT)? else { return Ok(None) };
+    let value: serde_json::Value =
+        serde_json::from_slice(&bytes).map_err(|source| malformed(reference, descriptor.digest, source))?;
+    let (digest, bytes) = if value.get("manifests").is_some() {
+        let index: Raw<Index> = parse(reference, bytes)?;
+        let chosen = choose(reference, platform, &index.value().manifests)?.digest;
+        match world.store.read_blob(&chosen, DOCUMENT_LIMIT)? {
+            Some(bytes) => (chosen, bytes),
+            None => return Ok(None),
+        }
+    } else {
+        (descriptor.digest, bytes)
+    };
+    let manifest: Raw<Manifest> = parse(reference, bytes)?;
+    if world.store.blob(&manifest.value().config.digest).is_none() {
+        return Ok(None);
+    }
+    let config = config(world, reference, &manifest.value().config.digest)?;
+    if platform.accepts(&config.platform()).is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Resolved {
+        reference: reference.with_digest(descriptor.digest),
+        manifest: digest,
+        platform: config.platform(),
+        config,
+    }))
+}
+
+fn config(world: &World, reference: &Reference, digest: &Digest) -> Result<ImageConfig, ResolveError> {
+    let bytes = world.store.read_blob(digest, DOCUMENT_LIMIT)?.unwrap_or_default();
+    Ok(parse::<ImageConfig>(reference, bytes)?.value().clone())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(
+    reference: &Reference,
+    bytes: Vec<u8>,
+) -> Result<Raw<T>, ResolveError> {
+    let digest = Digest::of(&bytes);
+    Raw::parse(bytes).map_err(|source| malformed(reference, digest, source))
+}
+
+fn malformed(reference: &Reference, digest: Digest, source: serde_json::Error) -> ResolveError {
+    ResolveError::Document { reference: reference.clone(), digest, source }
+}
+
+/// Chooses the best entry of an index for a platform; attestations, whose platform is unknown, never.
+fn choose<'a>(
+    reference: &Reference,
+    platform: &Platform,
+    manifests: &'a [Descriptor],
+) -> Result<&'a Descriptor, ResolveError> {
+    let best = manifests
+        .iter()
+        .filter_map(|descriptor| Some((platform.accepts(descriptor.platform.as_ref()?)?, descriptor)))
+        .min_by_key(|(distance, _)| *distance);
+    best.map(|(_, descriptor)| descriptor).ok_or_else(|| ResolveError::Platform {
+        reference: reference.clone(),
+        wanted: platform.clone(),
+        available: manifests
+            .iter()
+            .filter_map(|descriptor| descriptor.platform.as_ref())
+            .filter(|platform| platform.os != "unknown")
+            .map(Platform::to_string)
+            .collect(),
+    })
+}

@@ -1,0 +1,162 @@
+//! Why a step fails.
+
+use std::io;
+use std::path::PathBuf;
+
+use castoff_graph::pattern::PatternError;
+use castoff_oci::Digest;
+use castoff_sandbox::Status;
+use castoff_store::LockError;
+
+use crate::bodies::BodyError;
+use crate::copy::CopyError;
+use crate::passwd::UserError;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The process of a RUN ended badly (D-141).
+    #[error("process \"{command}\" did not complete successfully: {}", ending(status))]
+    Process {
+        /// Arguments joined by blanks.
+        command: String,
+        /// How it ended.
+        status: Status,
+    },
+    /// The process could not be started.
+    #[error("running the step: {0}")]
+    Sandbox(#[from] castoff_sandbox::RunError),
+    /// A COPY or ADD failed.
+    #[error("{0}")]
+    Copy(#[from] CopyError),
+    /// An exclude pattern is malformed.
+    #[error("{0}")]
+    Pattern(#[from] PatternError),
+    /// A user or group is unknown.
+    #[error("{0}")]
+    User(#[from] UserError),
+    /// A layer could not be fetched, unpacked or read.
+    #[error("{}", chain(.0))]
+    Body(#[from] BodyError),
+    /// A file system could not be looked into.
+    #[error("{0}")]
+    View(#[from] castoff_layer::ViewError),
+    /// A file could not be read.
+    #[error("reading `{path}`: {source}")]
+    ReadFile {
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or directory of the machine could not be used.
+    #[error("using `{}`: {source}", path.display())]
+    Machine {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Files for a mount could not be laid out.
+    #[error("{0}")]
+    Tree(#[from] crate::export::tree::TreeExportError),
+    /// A layer's tar could not be written.
+    #[error("writing the layer: {0}")]
+    Tar(#[from] castoff_layer::TarWriteError),
+    /// The store failed.
+    #[error("using the store: {0}")]
+    Blob(#[from] castoff_store::BlobError),
+    /// The store failed.
+    #[error("using the store: {0}")]
+    Layer(#[from] castoff_store::LayerError),
+    /// The store failed.
+    #[error("using the store: {0}")]
+    File(#[from] castoff_store::FileError),
+    /// A document of an image is not in the store.
+    #[error("image document `{digest}` is not in the store")]
+    MissingDocument {
+        /// Which.
+        digest: Digest,
+    },
+    /// A document of an image is not what it should be.
+    #[error("image document `{digest}` is malformed: {source}")]
+    Document {
+        /// Which.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An image's manifest and config disagree.
+    #[error("image `{manifest}` has {layers} layers but its config lists {diff_ids}")]
+    LayerCount {
+        /// Which image.
+        manifest: Digest,
+        /// Layers of the manifest.
+        layers: usize,
+        /// Diff ids of the config.
+        diff_ids: usize,
+    },
+    /// A local directory was not given.
+    #[error("context `{name}` is not a local directory of this build")]
+    UnknownContext {
+        /// Which.
+        name: String,
+    },
+    /// A secret is required and was not given (D-169).
+    #[error("secret {id}: not found")]
+    SecretNotFound {
+        /// Which.
+        id: String,
+    },
+    /// A bind or cache source does not exist.
+    #[error("mount source \"{path}\": not found")]
+    MountSource {
+        /// Which.
+        path: String,
+    },
+    /// A path that must be a directory is something else.
+    #[error("`{path}` exists and is not a directory")]
+    NotADirectory {
+        /// Which path.
+        path: String,
+    },
+    /// The machine cannot do what the step asks for.
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+    /// The build was stopped.
+    #[error("the build was stopped")]
+    Cancelled,
+}
+
+impl From<LockError> for StepError {
+    fn from(error: LockError) -> StepError {
+        match error {
+            LockError::Cancelled => StepError::Cancelled,
+            LockError::File(error) => StepError::File(error),
+        }
+    }
+}
+
+fn ending(status: &Status) -> String {
+    match status {
+        Status::Code(code) => format!("exit code: {code}"),
+        Status::Signal(signal) => format!("killed by signal {signal}"),
+        Status::Cancelled => "stopped".to_owned(),
+        Status::TimedOut => "timed out".to_owned(),
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
