@@ -1,0 +1,143 @@
+//! The flags of `build`, as they are written. `request.rs` gives them meaning.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::PlanFormat;
+use super::unsupported::UnsupportedFlags;
+
+/// `castoff build`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BuildArgs {
+    /// Directory with the files to build from, a URL, or - for standard input
+    #[arg(value_name = "PATH|URL|-")]
+    pub path: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment would become the help of the command")]
+    pub context: ContextArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment would become the help of the command")]
+    pub steps: StepArgs,
+    /// Name of the result; may be given several times
+    #[arg(short = 't', long, value_name = "NAME", allow_hyphen_values = true)]
+    pub tag: Vec<String>,
+    /// What to make of the result, such as type=oci,dest=FILE, or a directory
+    #[arg(short = 'o', long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub output: Vec<String>,
+    /// Make a secret known to steps that ask for it: id=ID[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub secret: Vec<String>,
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub iidfile: Option<PathBuf>,
+    /// Write facts about the result to a file, as JSON
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub metadata_file: Option<PathBuf>,
+    /// How progress is shown: auto, tty, plain, quiet, none or rawjson
+    #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
+    pub progress: Option<String>,
+    /// Show no progress; print the image id
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// How many steps run at once; 0 is no limit
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub jobs: Option<usize>,
+
+    /// There are no builder instances.
+    #[arg(long, hide = true, value_name = "NAME", allow_hyphen_values = true)]
+    pub builder: Option<String>,
+    /// Of the classic builder.
+    #[arg(long, hide = true)]
+    pub compress: bool,
+    /// Of the classic builder.
+    #[arg(long, hide = true)]
+    pub rm: bool,
+    /// Of the classic builder.
+    #[arg(long, hide = true)]
+    pub force_rm: bool,
+    /// Of the classic builder, and of buildah.
+    #[arg(long, hide = true, value_name = "MODE", allow_hyphen_values = true)]
+    pub isolation: Option<String>,
+    /// Of the classic builder.
+    #[arg(long, hide = true, value_name = "OPTION", allow_hyphen_values = true)]
+    pub security_opt: Vec<String>,
+    /// Of the classic builder.
+    #[arg(long, hide = true)]
+    pub disable_content_trust: bool,
+    /// Of buildah; always on.
+    #[arg(long, hide = true)]
+    pub layers: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment would become the help of the command")]
+    pub unsupported: UnsupportedFlags,
+}
+
+/// `castoff plan`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PlanArgs {
+    /// Directory with the files to build from, a URL, or - for standard input
+    #[arg(value_name = "PATH|URL|-")]
+    pub path: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment would become the help of the command")]
+    pub context: ContextArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment would become the help of the command")]
+    pub steps: StepArgs,
+    /// How the plan is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub format: PlanFormat,
+}
+
+/// Flags that say what is built.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ContextArgs {
+    /// The Dockerfile [default: PATH/Dockerfile]; - for standard input
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
+    pub file: Option<String>,
+    /// The stage to build [default: the last]
+    #[arg(long, value_name = "STAGE", allow_hyphen_values = true)]
+    pub target: Option<String>,
+    /// Value of an ARG; without a value, that of the environment
+    #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
+    pub build_arg: Vec<String>,
+    /// A further context: a directory, docker-image://NAME or oci-layout://PATH
+    #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    pub build_context: Vec<String>,
+    /// Platform of the result, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM", allow_hyphen_values = true)]
+    pub platform: Vec<String>,
+    /// Ask the registries for newer base images
+    #[arg(long)]
+    pub pull: bool,
+}
+
+/// Flags that say how steps run and what is added to the result's config.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StepArgs {
+    /// Label of the result
+    #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
+    pub label: Vec<String>,
+    /// Use no earlier results
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Use no earlier results for these stages
+    #[arg(long, value_name = "STAGE", allow_hyphen_values = true)]
+    pub no_cache_filter: Vec<String>,
+    /// Network of RUN steps: default, none or host
+    #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
+    pub network: Option<String>,
+    /// Line of /etc/hosts in RUN steps
+    #[arg(long, value_name = "HOST:IP", allow_hyphen_values = true)]
+    pub add_host: Vec<String>,
+    /// Size of /dev/shm in RUN steps, such as 64m
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub shm_size: Option<String>,
+    /// Limit of RUN steps, such as nofile=1024:2048
+    #[arg(long, value_name = "TYPE=SOFT[:HARD]", allow_hyphen_values = true)]
+    pub ulimit: Vec<String>,
+    /// Grant network.host, security.insecure or buildx.local.delete
+    #[arg(long, value_name = "ENTITLEMENT", allow_hyphen_values = true)]
+    pub allow: Vec<String>,
+}

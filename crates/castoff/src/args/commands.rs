@@ -1,0 +1,259 @@
+//! The flags of the commands other than `build`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// How a plan is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// JSON.
+    Json,
+    /// A graph for Graphviz.
+    Dot,
+}
+
+/// How facts are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// JSON.
+    Json,
+}
+
+/// `castoff images`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ImagesArgs {
+    /// Show only images of this name
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Show only ids
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Show ids in full
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// table or json
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// `castoff history`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HistoryArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Show instructions in full
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// table or json
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// `castoff inspect`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InspectArgs {
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// Show one part: a path of keys such as .Config.Env
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// `castoff tag`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TagArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// The name to add
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// `castoff rmi`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RmiArgs {
+    /// The names to remove
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// Do not fail when a name does not exist
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+/// `castoff save`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SaveArgs {
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// docker or oci
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// `castoff load`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LoadArgs {
+    /// File to read [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Print only what was loaded
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `castoff import`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ImportArgs {
+    /// Archive of the file system, or - for standard input
+    #[arg(value_name = "FILE|-")]
+    pub file: String,
+    /// Name of the image
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Dockerfile instruction applied to the config, such as CMD ["sh"]
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub change: Vec<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
+
+/// `castoff pull`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PullArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Platform of the image
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Show no progress; print the image's name
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `castoff run`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// Accepted: nothing is ever kept
+    #[arg(long)]
+    pub rm: bool,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Program to run instead of the image's entry point
+    #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true)]
+    pub entrypoint: Option<String>,
+    /// Variable; without a value, that of the environment
+    #[arg(short, long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
+    pub env: Vec<String>,
+    /// Show a directory or file of this machine: SOURCE:TARGET[:ro]
+    #[arg(short, long, value_name = "SPEC")]
+    pub volume: Vec<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User, as name or number, with an optional :group
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Network: host or none
+    #[arg(long, value_name = "MODE")]
+    pub network: Option<String>,
+    /// When a directory is built: the stage
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// When a directory is built: the Dockerfile
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+    /// When a directory is built: value of an ARG
+    #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
+    pub build_arg: Vec<String>,
+    /// When a directory is built: a further context
+    #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    pub build_context: Vec<String>,
+    /// The image, or a directory to build, and then the command with its own flags
+    #[arg(value_name = "IMAGE|DIR [COMMAND", required = true, trailing_var_arg = true)]
+    pub words: Vec<OsString>,
+}
+
+/// `castoff du`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DuArgs {
+    /// Show only records that match, such as type=regular or until=24h
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// table, pretty or json
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Show each record in full
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// `castoff prune`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PruneArgs {
+    /// Also remove what the builder keeps for itself
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Remove only records that match, such as until=24h
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Stop when the store is not larger than this
+    #[arg(long, value_name = "BYTES")]
+    pub max_used_space: Option<String>,
+    /// Stop when the disk has this much space left
+    #[arg(long, value_name = "BYTES")]
+    pub min_free_space: Option<String>,
+    /// Always keep this much
+    #[arg(long, value_name = "BYTES")]
+    pub reserved_space: Option<String>,
+    /// Show each record in full
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// `castoff info`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InfoArgs {
+    /// How the facts are shown
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}
+
+/// `castoff completion`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `castoff man`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ManArgs {
+    /// Directory for all the pages [default: the main page to standard output]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}

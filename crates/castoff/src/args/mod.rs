@@ -1,0 +1,176 @@
+//! The command line: what the words mean, and what values they hold.
+//!
+//! [`parse`] knows the names under which the program may be called and every flag; it gives an
+//! [`Invocation`]. The flags of a build are checked further by [`BuildArgs::request`], which turns them,
+//! together with the [`Environment`], into a [`BuildRequest`] of parsed values. Nothing here reads files,
+//! the clock or the environment of the process.
+
+mod build;
+mod commands;
+mod context;
+mod environment;
+pub mod fields;
+mod invocation;
+mod output;
+mod proxies;
+mod request;
+mod secret;
+mod step;
+mod unsupported;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{ArgAction, ValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use build::{BuildArgs, ContextArgs, PlanArgs, StepArgs};
+pub use commands::{
+    CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs, InfoArgs, InspectArgs, LoadArgs, ManArgs,
+    PlanFormat, PruneArgs, PullArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, TagArgs,
+};
+pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
+pub use environment::Environment;
+pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
+pub use request::{BuildRequest, PlanRequest, ProgressMode, RequestError, ValueError};
+pub use secret::{SecretError, SecretSource, SecretSpec};
+pub use step::{Entitlements, StepFlagError};
+
+use crate::exit;
+
+/// The whole command line, once the name of the program is understood.
+#[derive(Debug, Parser)]
+#[command(
+    name = "castoff",
+    version,
+    about = "Builds container images from Dockerfiles: one static binary, no daemon, no root",
+    args_override_self = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct GlobalArgs {
+    /// Directory of the store [default: $CASTOFF_ROOT, $XDG_DATA_HOME/castoff or ~/.local/share/castoff]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Say more: debug messages, warnings in full
+    #[arg(short = 'D', long, global = true)]
+    pub debug: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile
+    #[command(alias = "bud")]
+    Build(Box<BuildArgs>),
+    /// Show what a build would do, without doing it
+    Plan(Box<PlanArgs>),
+    /// List images
+    Images(ImagesArgs),
+    /// Show the layers of an image and what made them
+    History(HistoryArgs),
+    /// Show an image's config as JSON
+    Inspect(InspectArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove names of images
+    Rmi(RmiArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
+    /// Read images from an archive
+    Load(LoadArgs),
+    /// Make an image of a file system archive
+    Import(ImportArgs),
+    /// Fetch an image from a registry
+    Pull(PullArgs),
+    /// Run a command in an image, or in what a directory builds
+    Run(RunArgs),
+    /// Show what takes space in the store
+    Du(DuArgs),
+    /// Remove what is not needed from the store
+    Prune(PruneArgs),
+    /// Show what this machine allows
+    Info(InfoArgs),
+    /// Write completions for a shell
+    Completion(CompletionArgs),
+    /// Write the manual pages
+    Man(ManArgs),
+    /// Show the version
+    Version,
+}
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// The flags of every command.
+    pub global: GlobalArgs,
+    /// Whether the program was called under the name `docker`.
+    pub docker: bool,
+}
+
+/// A command line after which there is nothing to do but to print something: help, or what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// The text, with its line ends.
+    pub text: String,
+    /// Whether the text is what was asked for, and so belongs to standard output.
+    pub asked: bool,
+    /// The exit code.
+    pub code: u8,
+}
+
+/// Reads the words of the command line, the name of the program first.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Stop> {
+    let (words, docker) = invocation::normalise(words.into_iter().collect());
+    let parsed = command().try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(Cli { global, command }) => Ok(Invocation { command, global, docker }),
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let code = match (asked, docker) {
+                (true, _) => exit::SUCCESS,
+                (false, true) => exit::DOCKER_USAGE,
+                (false, false) => exit::USAGE,
+            };
+            Err(Stop { text: error.render().to_string(), asked, code })
+        }
+    }
+}
+
+/// Returns the description of the command line, for completions and manual pages.
+pub fn command() -> clap::Command {
+    switches_take_values(Cli::command())
+}
+
+/// Lets every switch take a value after `=`, as Go's flag packages do: `--pull=false`. `-qt name` still
+/// combines, because a value without `=` is not the switch's.
+fn switches_take_values(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        if !matches!(arg.get_action(), ArgAction::SetTrue) {
+            return arg;
+        }
+        arg.action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_value("false")
+            .default_missing_value("true")
+            .hide_default_value(true)
+            .value_name("BOOL")
+            .value_parser(ValueParser::new(fields::boolean))
+    });
+    command.mut_subcommands(switches_take_values)
+}
+
+#[cfg(test)]
+mod tests;

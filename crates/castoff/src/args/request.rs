@@ -1,0 +1,457 @@
+//! What a build was asked for, checked and in values.
+
+use std::path::PathBuf;
+
+use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
+use castoff_oci::{Platform, PlatformError, Reference, ReferenceError};
+
+use super::fields::FieldError;
+use super::{
+    BuildArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs,
+    NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, StepArgs, StepFlagError,
+    fields, proxies, step,
+};
+
+/// A build that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildRequest {
+    /// What is built.
+    pub plan: PlanRequest,
+    /// Names of the result, in order.
+    pub tags: Vec<Reference>,
+    /// What is made of the result; names of image outputs are filled in. Empty is the local store only.
+    pub outputs: Vec<OutputSpec>,
+    /// Secrets offered to the steps, each id once.
+    pub secrets: Vec<SecretSpec>,
+    /// File for the image id.
+    pub iidfile: Option<PathBuf>,
+    /// File for facts about the result.
+    pub metadata_file: Option<PathBuf>,
+    /// How progress is shown; never `Auto`.
+    pub progress: ProgressMode,
+    /// Whether warnings are shown in full.
+    pub debug: bool,
+    /// How many steps run at once; `None` is no limit given, and `Some(0)` never occurs.
+    pub jobs: Option<usize>,
+    /// What was accepted without effect, one line each, for the user to know.
+    pub notices: Vec<String>,
+}
+
+/// What is to be built, without what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanRequest {
+    /// The main context.
+    pub context: ContextSpec,
+    /// The Dockerfile, when it is not at its default place.
+    pub file: Option<FileSpec>,
+    /// The stage.
+    pub target: Option<String>,
+    /// Values of ARGs, each name once. Includes SOURCE_DATE_EPOCH of the environment.
+    pub build_args: Vec<(String, String)>,
+    /// Named contexts, each name once.
+    pub contexts: Vec<NamedContextSpec>,
+    /// Labels of the result, each name once.
+    pub labels: Vec<(String, String)>,
+    /// Platform of the result, when it is not this machine's.
+    pub platform: Option<Platform>,
+    /// Whether registries are asked for newer base images.
+    pub pull: bool,
+    /// Ignores earlier results everywhere.
+    pub no_cache: bool,
+    /// Ignores earlier results in these stages.
+    pub no_cache_stages: Vec<String>,
+    /// Network of RUN steps.
+    pub network: NetworkMode,
+    /// Lines of /etc/hosts.
+    pub extra_hosts: Vec<ExtraHost>,
+    /// Size of /dev/shm in bytes.
+    pub shm_size: Option<u64>,
+    /// Limits of RUN steps.
+    pub ulimits: Vec<Ulimit>,
+    /// What steps may ask for.
+    pub entitlements: Entitlements,
+}
+
+/// How progress is shown (B-141).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProgressMode {
+    /// `Tty` on a terminal, else `Plain`.
+    Auto,
+    /// A block that is redrawn in place.
+    Tty,
+    /// Lines.
+    Plain,
+    /// Only the image id, on standard output.
+    Quiet,
+    /// Nothing at all.
+    None,
+    /// JSON lines.
+    RawJson,
+}
+
+/// Why a build cannot be done as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// A flag that is known but not built yet.
+    #[error("`--{0}` is not supported yet")]
+    Unsupported(&'static str),
+    /// Several platforms at once.
+    #[error("several platforms in one build are not supported yet")]
+    SeveralPlatforms,
+    /// A value that its flag does not take.
+    #[error("invalid value `{value}` for `--{flag}`")]
+    Value {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// The value as written; of a build argument only the name.
+        value: String,
+        /// What is wrong with it.
+        #[source]
+        source: ValueError,
+    },
+    /// Two flags that exclude each other.
+    #[error("{0} and {1} cannot be used together")]
+    Conflict(&'static str, &'static str),
+    /// Standard input is needed for two things.
+    #[error("the Dockerfile and the context cannot both come from standard input")]
+    StdinTwice,
+    /// Two outputs on standard output.
+    #[error("only one output can be written to standard output")]
+    StdoutTwice,
+    /// An archive would be written to a terminal.
+    #[error("refusing to write an archive to a terminal: give a dest or redirect standard output")]
+    StdoutTerminal,
+    /// An image id where there is none.
+    #[error("`--iidfile` needs an image, and this output is files")]
+    IidfileOfFiles,
+    /// `--progress=tty` without a terminal.
+    #[error("progress mode `tty` needs a terminal on standard error")]
+    NoTerminal,
+    /// A push without a name.
+    #[error("tag is needed when pushing to registry")]
+    PushWithoutName,
+}
+
+/// What is wrong with the value of a flag.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// The fields of a value.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// An image reference.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A name of a result with a digest.
+    #[error("a name of a result cannot have a digest")]
+    TagWithDigest,
+    /// A platform.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// A context.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// An output.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A host, limit, network or entitlement.
+    #[error(transparent)]
+    Step(#[from] StepFlagError),
+    /// A name that is empty.
+    #[error("the name is empty")]
+    EmptyName,
+    /// Not a progress mode.
+    #[error("expected auto, tty, plain, quiet, none or rawjson")]
+    Progress,
+}
+
+impl BuildArgs {
+    /// Checks the flags and returns what they ask for.
+    pub fn request(
+        &self,
+        global: &GlobalArgs,
+        environment: &Environment,
+    ) -> Result<BuildRequest, RequestError> {
+        if let Some(flag) = self.unsupported.first() {
+            return Err(RequestError::Unsupported(flag));
+        }
+        let plan = plan_request(&self.path, &self.context, &self.steps, environment)?;
+        let tags = each("tag", &self.tag, |text| {
+            let reference: Reference = text.parse()?;
+            if reference.digest().is_some() { Err(ValueError::TagWithDigest) } else { Ok(reference) }
+        })?;
+        let mut outputs = each("output", &self.output, |text| Ok(OutputSpec::parse(text)?))?;
+        for image in outputs.iter_mut().filter_map(OutputSpec::image_mut) {
+            if image.names.is_empty() {
+                image.names.clone_from(&tags);
+            }
+        }
+        self.check_outputs(&outputs, environment)?;
+        let mut secrets: Vec<SecretSpec> = Vec::new();
+        for secret in each("secret", &self.secret, |text| Ok(SecretSpec::parse(text, environment)?))? {
+            // B-138
+            secrets.retain(|earlier| earlier.id != secret.id);
+            secrets.push(secret);
+        }
+        Ok(BuildRequest {
+            plan,
+            tags,
+            outputs,
+            secrets,
+            iidfile: self.iidfile.clone(),
+            metadata_file: self.metadata_file.clone(),
+            progress: self.progress_mode(environment)?,
+            debug: global.debug,
+            jobs: self.jobs.filter(|jobs| *jobs > 0),
+            notices: self.notices(environment)?,
+        })
+    }
+
+    fn check_outputs(&self, outputs: &[OutputSpec], environment: &Environment) -> Result<(), RequestError> {
+        match outputs.iter().filter(|output| output.is_stdout()).count() {
+            0 => {}
+            1 if environment.stdout_is_terminal => return Err(RequestError::StdoutTerminal),
+            1 => {}
+            _ => return Err(RequestError::StdoutTwice),
+        }
+        if self.iidfile.is_some() && outputs.iter().any(OutputSpec::is_files) {
+            return Err(RequestError::IidfileOfFiles);
+        }
+        let nameless_push = outputs.iter().any(|output| match output {
+            OutputSpec::Image { push: true, image } => image.names.is_empty(),
+            _ => false,
+        });
+        if nameless_push { Err(RequestError::PushWithoutName) } else { Ok(()) }
+    }
+
+    fn progress_mode(&self, environment: &Environment) -> Result<ProgressMode, RequestError> {
+        let named = |flag, text: &str| {
+            ProgressMode::parse(text).map_err(|source| RequestError::Value {
+                flag,
+                value: text.to_owned(),
+                source,
+            })
+        };
+        let explicit = self.progress.as_deref().map(|text| named("progress", text)).transpose()?;
+        let mode = match explicit {
+            Some(ProgressMode::Quiet) | None if self.quiet => ProgressMode::Quiet,
+            Some(_) if self.quiet => return Err(RequestError::Conflict("`--quiet`", "`--progress`")),
+            Some(mode) => mode,
+            None => match environment.filled("BUILDKIT_PROGRESS") {
+                Some(text) => named("progress", text)?,
+                None => ProgressMode::Auto,
+            },
+        };
+        match mode {
+            ProgressMode::Auto if environment.stderr_is_terminal => Ok(ProgressMode::Tty),
+            ProgressMode::Auto => Ok(ProgressMode::Plain),
+            ProgressMode::Tty if !environment.stderr_is_terminal => Err(RequestError::NoTerminal),
+            mode => Ok(mode),
+        }
+    }
+
+    /// Names the flags that are accepted and have no effect (B-015, B-042).
+    fn notices(&self, environment: &Environment) -> Result<Vec<String>, RequestError> {
+        let mut notices = Vec::new();
+        let mut ignored = |used: bool, flag: &str, why: &str| {
+            if used {
+                notices.push(format!("`{flag}` is ignored: {why}"));
+            }
+        };
+        ignored(self.builder.is_some(), "--builder", "there are no builder instances");
+        match self.isolation.as_deref() {
+            None => {}
+            Some("" | "default" | "process" | "hyperv") => {
+                ignored(true, "--isolation", "it has a meaning on Windows only");
+            }
+            Some(_) => return Err(RequestError::Unsupported("isolation")),
+        }
+        ignored(!self.security_opt.is_empty(), "--security-opt", "steps have the default profile");
+        ignored(self.disable_content_trust, "--disable-content-trust", "content trust is not used");
+        ignored(self.force_rm, "--force-rm", "nothing of a failed step is kept");
+        ignored(
+            environment.text("DOCKER_BUILDKIT").is_some_and(|value| fields::boolean(value) == Ok(false)),
+            "DOCKER_BUILDKIT=0",
+            "only the modern semantics exist",
+        );
+        Ok(notices)
+    }
+}
+
+impl PlanArgs {
+    /// Checks the flags and returns what they ask for.
+    pub fn request(&self, environment: &Environment) -> Result<PlanRequest, RequestError> {
+        plan_request(&self.path, &self.context, &self.steps, environment)
+    }
+}
+
+impl PlanRequest {
+    /// Returns the request to build a directory with the few flags that `run` has.
+    pub fn of_context(
+        path: &str,
+        context: &ContextArgs,
+        environment: &Environment,
+    ) -> Result<PlanRequest, RequestError> {
+        plan_request(path, context, &StepArgs::default(), environment)
+    }
+
+    /// Adds the proxy settings of docker's `config.json` as build arguments, except those that were
+    /// given in any spelling (B-008).
+    pub fn add_proxies(&mut self, config: &[u8]) {
+        let given: Vec<String> = self.build_args.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let settings = proxies::build_args(config).into_iter();
+        self.build_args.extend(settings.filter(|(name, _)| !given.contains(&name.to_ascii_lowercase())));
+    }
+
+    /// Returns SOURCE_DATE_EPOCH, when it is a number.
+    pub fn epoch(&self) -> Option<i64> {
+        let (_, value) = self.build_args.iter().find(|(name, _)| name == "SOURCE_DATE_EPOCH")?;
+        value.parse().ok()
+    }
+}
+
+impl ProgressMode {
+    fn parse(text: &str) -> Result<ProgressMode, ValueError> {
+        match text {
+            "" | "auto" => Ok(ProgressMode::Auto),
+            "tty" => Ok(ProgressMode::Tty),
+            "plain" => Ok(ProgressMode::Plain),
+            "quiet" => Ok(ProgressMode::Quiet),
+            "none" => Ok(ProgressMode::None),
+            "rawjson" => Ok(ProgressMode::RawJson),
+            _ => Err(ValueError::Progress),
+        }
+    }
+}
+
+fn plan_request(
+    path: &str,
+    context: &ContextArgs,
+    steps: &StepArgs,
+    environment: &Environment,
+) -> Result<PlanRequest, RequestError> {
+    let source = ContextSpec::parse(path);
+    let file = context.file.as_deref().filter(|file| !file.is_empty()).map(FileSpec::parse);
+    // B-044
+    if source == ContextSpec::Stdin && file == Some(FileSpec::Stdin) {
+        return Err(RequestError::StdinTwice);
+    }
+    if steps.no_cache && !steps.no_cache_filter.is_empty() {
+        return Err(RequestError::Conflict("`--no-cache`", "`--no-cache-filter`"));
+    }
+    let network_text = steps.network.as_deref().unwrap_or_default();
+    let network = value("network", network_text, |text| Ok(step::network(text)?))?;
+    let mut entitlements = Entitlements::default();
+    each("allow", &steps.allow, |text| Ok(step::allow(text, &mut entitlements)?))?;
+    // B-025
+    entitlements.network_host |= network == NetworkMode::Host;
+    let mut contexts: Vec<NamedContextSpec> = Vec::new();
+    for named in each("build-context", &context.build_context, |text| Ok(NamedContextSpec::parse(text)?))? {
+        contexts.retain(|earlier| earlier.name != named.name);
+        contexts.push(named);
+    }
+    let hosts = each("add-host", &steps.add_host, |text| Ok(step::extra_hosts(text)?))?;
+    let stages = steps.no_cache_filter.iter().flat_map(|list| list.split(',')).map(str::trim);
+    Ok(PlanRequest {
+        context: source,
+        file,
+        target: context.target.clone().filter(|target| !target.is_empty()),
+        build_args: build_args(&context.build_arg, environment)?,
+        contexts,
+        labels: labels(&steps.label)?,
+        platform: platform(&context.platform, environment)?,
+        pull: context.pull,
+        no_cache: steps.no_cache,
+        no_cache_stages: stages.filter(|stage| !stage.is_empty()).map(str::to_owned).collect(),
+        network,
+        extra_hosts: hosts.into_iter().flatten().collect(),
+        shm_size: steps
+            .shm_size
+            .as_deref()
+            .map(|text| value("shm-size", text, |text| Ok(fields::size(text)?)))
+            .transpose()?,
+        ulimits: each("ulimit", &steps.ulimit, |text| Ok(step::ulimit(text)?))?,
+        entitlements,
+    })
+}
+
+/// B-013
+fn build_args(texts: &[String], environment: &Environment) -> Result<Vec<(String, String)>, RequestError> {
+    let mut build_args = Vec::new();
+    for text in texts {
+        let (name, given) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text.as_str(), environment.text(text)),
+        };
+        if name.is_empty() {
+            let value = "=...".to_owned();
+            return Err(RequestError::Value { flag: "build-arg", value, source: ValueError::EmptyName });
+        }
+        if let Some(value) = given {
+            set(&mut build_args, name, value);
+        }
+    }
+    let epoch = environment.filled("SOURCE_DATE_EPOCH");
+    if let Some(epoch) = epoch.filter(|_| !build_args.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH")) {
+        set(&mut build_args, "SOURCE_DATE_EPOCH", epoch);
+    }
+    Ok(build_args)
+}
+
+/// B-022
+fn labels(texts: &[String]) -> Result<Vec<(String, String)>, RequestError> {
+    let mut labels = Vec::new();
+    for text in texts {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        if name.is_empty() {
+            let value = text.clone();
+            return Err(RequestError::Value { flag: "label", value, source: ValueError::EmptyName });
+        }
+        set(&mut labels, name, value);
+    }
+    Ok(labels)
+}
+
+/// B-029
+fn platform(texts: &[String], environment: &Environment) -> Result<Option<Platform>, RequestError> {
+    let default = environment.filled("DOCKER_DEFAULT_PLATFORM").map(str::to_owned);
+    let default = default.filter(|_| texts.is_empty());
+    let mut platforms: Vec<Platform> = Vec::new();
+    let items = texts.iter().chain(&default).flat_map(|list| list.split(',')).map(str::trim);
+    for item in items.filter(|item| !item.is_empty()) {
+        let platform = value("platform", item, |text| Ok(text.parse()?))?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.len() > 1 {
+        return Err(RequestError::SeveralPlatforms);
+    }
+    Ok(platforms.pop())
+}
+
+/// Sets a value of an ordered list of names; a later use of a name wins.
+fn set(list: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match list.iter_mut().find(|(known, _)| known == name) {
+        Some((_, known)) => value.clone_into(known),
+        None => list.push((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn value<T>(
+    flag: &'static str,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, ValueError>,
+) -> Result<T, RequestError> {
+    parse(text).map_err(|source| RequestError::Value { flag, value: text.to_owned(), source })
+}
+
+fn each<T>(
+    flag: &'static str,
+    texts: &[String],
+    mut parse: impl FnMut(&str) -> Result<T, ValueError>,
+) -> Result<Vec<T>, RequestError> {
+    texts.iter().map(|text| value(flag, text, &mut parse)).collect()
+}

@@ -1,0 +1,7 @@
+//! The program `castoff` as a library, so that its tests can reach it: the command line, the rendering of
+//! progress, and the reports of failures. `main.rs` is the program itself.
+//!
+//! Nothing here is a stable interface for others.
+
+pub mod args;
+pub mod exit;
