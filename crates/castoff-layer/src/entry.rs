@@ -110,7 +110,7 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Joins a directory path and a name.
+/// Joins a directory path and a name; an empty name gives the prefix of what is in the directory.
 pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() {
         return name.to_vec();

@@ -1,310 +1,295 @@
-//! Writing tars: the same entries always give the same bytes (B-111, B-173).
+//! Tars out, the same bytes for the same entries everywhere.
 //!
-//! POSIX ustar with PAX records only where a field does not fit: long or odd names, large numbers,
-//! extended attributes. Times are whole seconds; names of users and groups are left empty.
+//! The format is ustar; a PAX header comes first only for what ustar cannot say: long names, ids and sizes
+//! beyond its octal fields, times before 1970, extended attributes. User and group names stay empty and
+//! times are whole seconds, as in the layers of BuildKit.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use crate::entry::{Entry, EntryKind};
-
-const BLOCK: usize = 512;
-
-/// The largest number that an eight-byte octal field holds.
-const OCTAL_8: u64 = 0o7_777_777;
-
-/// The largest number that a twelve-byte octal field holds.
-const OCTAL_12: u64 = 0o77_777_777_777;
+use crate::tar_header::{BLOCK, HeaderWriter};
+use crate::tar_pax::Records;
+use crate::tar_read::{OPAQUE, WHITEOUT};
 
 /// How a tar is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct TarOptions {
-    /// Later modification times become this one, in seconds since 1970 (SOURCE_DATE_EPOCH with
-    /// `rewrite-timestamp`, B-170).
+    /// Seconds since 1970; later modification times become this one (B-170).
     pub clamp_mtime: Option<i64>,
 }
 
-/// Why an entry could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum TarWriteError {
-    /// The output failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The data of an entry could not be read.
-    #[error("reading `{path}`: {source}")]
-    Data {
-        /// Which entry.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A file changed its size while it was read (B-071).
-    #[error("`{path}` changed while it was read: {announced} bytes were announced and {found} found")]
-    Size {
-        /// Which entry.
-        path: String,
-        /// Bytes announced.
-        announced: u64,
-        /// Bytes found; one more than announced stands for any excess.
-        found: u64,
-    },
-    /// Sockets have no form in a tar.
-    #[error("`{0}` is a socket, which no archive can hold")]
-    Socket(String),
-}
-
-/// Writes a tar, entry by entry.
+/// Writes a tar entry by entry.
+///
+/// It has a buffer of its own and writes large pieces. [`TarWriter::finish`] must be called; after an
+/// error the tar is worthless.
+#[derive(Debug)]
 pub struct TarWriter<W: Write> {
-    output: W,
+    writer: W,
     options: TarOptions,
     buffer: Vec<u8>,
+    filled: usize,
 }
+
+/// Why a tar could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum TarWriteError {
+    /// The tar could not be written.
+    #[error("archive cannot be written")]
+    Io(#[from] io::Error),
+    /// The data of a file could not be read.
+    #[error("data of `{}` cannot be read", path.escape_ascii())]
+    Data {
+        /// The entry's path.
+        path: Vec<u8>,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A file's data is not as long as its entry says.
+    #[error("`{}` changed while it was read: {expected} bytes announced, {}", path.escape_ascii(), describe(*actual))]
+    Size {
+        /// The entry's path.
+        path: Vec<u8>,
+        /// What the entry says.
+        expected: u64,
+        /// How many there are; `None` if there are more.
+        actual: Option<u64>,
+    },
+    /// A path or link target that no tar may have.
+    #[error("`{}` is not a valid path in an archive", path.escape_ascii())]
+    Name {
+        /// The path.
+        path: Vec<u8>,
+    },
+    /// A file whose name would read as a whiteout.
+    #[error("the name of `{}` is reserved for whiteouts", path.escape_ascii())]
+    Reserved {
+        /// The path.
+        path: Vec<u8>,
+    },
+    /// An extended attribute whose name PAX records cannot hold.
+    #[error("extended attribute `{}` of `{}` cannot be archived", name.escape_ascii(), path.escape_ascii())]
+    Xattr {
+        /// The entry's path.
+        path: Vec<u8>,
+        /// The attribute's name.
+        name: Vec<u8>,
+    },
+}
+
+fn describe(actual: Option<u64>) -> String {
+    match actual {
+        Some(actual) => format!("{actual} found"),
+        None => "more found".to_owned(),
+    }
+}
+
+const BUFFER: usize = 256 * 1024;
 
 impl<W: Write> TarWriter<W> {
-    /// Returns a writer with nothing written yet.
-    pub fn new(output: W, options: TarOptions) -> TarWriter<W> {
-        TarWriter { output, options, buffer: vec![0; 256 * 1024] }
+    /// Begins a tar.
+    pub fn new(writer: W, options: TarOptions) -> Self {
+        TarWriter { writer, options, buffer: vec![0; BUFFER], filled: 0 }
     }
 
-    /// Writes an entry. For a file, `data` must give exactly its size; for others it is not read.
-    /// Whiteouts become `.wh.<name>`, and an opaque directory is followed by its `.wh..wh..opq`.
+    /// Adds an entry; `data` must give exactly the bytes that the size of a file announces.
+    ///
+    /// A whiteout becomes an empty `.wh.` file without metadata, an opaque directory is followed by its
+    /// marker, a socket becomes an empty file (D-210).
     ///
     /// # Errors
-    /// When the output fails, or the data does not.
+    /// When the tar cannot be written, the data not be read, or the entry has no place in a tar.
     pub fn append(&mut self, entry: &Entry, data: &mut dyn Read) -> Result<(), TarWriteError> {
-        let shown = || String::from_utf8_lossy(&entry.path).into_owned();
-        let mut name = entry.path.clone();
-        let mut header = Header { mode: entry.mode, uid: entry.uid, gid: entry.gid, ..Header::default() };
-        header.mtime = match self.options.clamp_mtime {
-            Some(limit) => entry.mtime.seconds.min(limit),
-            None => entry.mtime.seconds,
-        };
+        check_path(&entry.path)?;
+        let name = entry.name();
+        if name.starts_with(WHITEOUT) {
+            return Err(TarWriteError::Reserved { path: entry.path.clone() });
+        }
         match &entry.kind {
             EntryKind::File { size } => {
-                header.kind = b'0';
-                header.size = *size;
+                self.header(entry, b'0', &[], *size)?;
+                self.data(entry, *size, data)?;
             }
-            EntryKind::Directory { .. } => {
-                header.kind = b'5';
-                if name.is_empty() {
-                    name.push(b'.');
+            EntryKind::Directory { opaque } => {
+                self.header(entry, b'5', &[], 0)?;
+                if *opaque {
+                    let mut path = entry.path.clone();
+                    if !path.is_empty() {
+                        path.push(b'/');
+                    }
+                    path.extend_from_slice(OPAQUE);
+                    self.marker(path)?;
                 }
-                name.push(b'/');
+            }
+            EntryKind::Whiteout => {
+                let mut path = entry.path[..entry.path.len() - name.len()].to_vec();
+                path.extend_from_slice(WHITEOUT);
+                path.extend_from_slice(name);
+                self.marker(path)?;
             }
             EntryKind::Symlink { target } => {
-                header.kind = b'2';
-                header.link = target.clone();
+                if target.is_empty() || target.contains(&0) {
+                    return Err(TarWriteError::Name { path: target.clone() });
+                }
+                self.header(entry, b'2', target, 0)?;
             }
             EntryKind::Hardlink { target } => {
-                header.kind = b'1';
-                header.link = target.clone();
+                check_path(target)?;
+                self.header(entry, b'1', target, 0)?;
             }
-            EntryKind::CharDevice { major, minor } => {
-                header.kind = b'3';
-                header.device = (*major, *minor);
-            }
-            EntryKind::BlockDevice { major, minor } => {
-                header.kind = b'4';
-                header.device = (*major, *minor);
-            }
-            EntryKind::Fifo => header.kind = b'6',
-            EntryKind::Socket => return Err(TarWriteError::Socket(shown())),
-            EntryKind::Whiteout => {
-                header.kind = b'0';
-                let start = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-                name.splice(start..start, b".wh.".iter().copied());
-            }
-        }
-        self.header(&name, &header, &entry.xattrs)?;
-        if let EntryKind::File { size } = entry.kind {
-            self.data(size, data, &shown)?;
-        }
-        if let EntryKind::Directory { opaque: true } = entry.kind {
-            let mut mark = entry.path.clone();
-            if !mark.is_empty() {
-                mark.push(b'/');
-            }
-            mark.extend_from_slice(b".wh..wh..opq");
-            let header = Header { kind: b'0', mtime: header.mtime, ..Header::default() };
-            self.header(&mark, &header, &BTreeMap::new())?;
+            EntryKind::CharDevice { .. } => self.header(entry, b'3', &[], 0)?,
+            EntryKind::BlockDevice { .. } => self.header(entry, b'4', &[], 0)?,
+            EntryKind::Fifo => self.header(entry, b'6', &[], 0)?,
+            EntryKind::Socket => self.header(entry, b'0', &[], 0)?,
         }
         Ok(())
     }
 
-    /// Writes the end of the archive and returns the output.
+    /// Writes the end-of-archive marker and everything still buffered, and returns the writer.
     ///
     /// # Errors
-    /// When the output fails.
+    /// When the writer fails.
     pub fn finish(mut self) -> Result<W, TarWriteError> {
-        self.output.write_all(&[0; 2 * BLOCK])?;
-        self.output.flush()?;
-        Ok(self.output)
+        self.put(&[0; 2 * BLOCK])?;
+        self.flush()?;
+        self.writer.flush()?;
+        Ok(self.writer)
     }
 
-    fn data(&mut self, size: u64, data: &mut dyn Read, shown: &dyn Fn() -> String) -> Result<(), TarWriteError> {
-        let mut left = size;
-        while left > 0 {
-            let room = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let count = match data.read(&mut self.buffer[..room]) {
-                Ok(0) => {
-                    return Err(TarWriteError::Size { path: shown(), announced: size, found: size - left });
-                }
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(TarWriteError::Data { path: shown(), source }),
-            };
-            self.output.write_all(&self.buffer[..count])?;
-            left -= count as u64;
-        }
-        let excess = loop {
-            match data.read(&mut self.buffer[..1]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
+    fn header(&mut self, entry: &Entry, kind: u8, link: &[u8], size: u64) -> Result<(), TarWriteError> {
+        let mut header = HeaderWriter::new(kind);
+        let mut records = Records::default();
+        let mut slashed;
+        let path = match entry.kind {
+            EntryKind::Directory { .. } if entry.path.is_empty() => b"./",
+            EntryKind::Directory { .. } => {
+                slashed = entry.path.clone();
+                slashed.push(b'/');
+                slashed.as_slice()
             }
+            _ => entry.path.as_slice(),
         };
-        match excess {
-            Ok(0) => {}
-            Ok(_) => return Err(TarWriteError::Size { path: shown(), announced: size, found: size + 1 }),
-            Err(source) => return Err(TarWriteError::Data { path: shown(), source }),
+        // What bytes beyond ASCII mean in a bare header is open (POSIX pax, "ustar Interchange Format").
+        if !header.path(path) || !path.is_ascii() {
+            records.insert("path", path);
         }
-        self.pad(size)
-    }
-
-    fn pad(&mut self, size: u64) -> Result<(), TarWriteError> {
-        let rest = (size % BLOCK as u64) as usize;
-        if rest > 0 {
-            self.output.write_all(&[0; BLOCK][rest..])?;
+        if !header.link(link) || !link.is_ascii() {
+            records.insert("linkpath", link);
         }
-        Ok(())
-    }
-
-    /// Writes a header, with a PAX header in front when a field does not fit.
-    fn header(
-        &mut self,
-        name: &[u8],
-        header: &Header,
-        xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<(), TarWriteError> {
-        let mut records: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let split = split_name(name);
-        if split.is_none() || !is_plain(name) {
-            records.insert(b"path".to_vec(), name.to_vec());
+        header.mode(entry.mode & 0o7777);
+        if !header.uid(entry.uid) {
+            records.insert("uid", entry.uid.to_string());
         }
-        if header.link.len() > 100 || !is_plain(&header.link) {
-            records.insert(b"linkpath".to_vec(), header.link.clone());
+        if !header.gid(entry.gid) {
+            records.insert("gid", entry.gid.to_string());
         }
-        let numbers: [(&[u8], u64, u64); 3] = [
-            (b"uid", u64::from(header.uid), OCTAL_8),
-            (b"gid", u64::from(header.gid), OCTAL_8),
-            (b"size", header.size, OCTAL_12),
-        ];
-        for (key, value, limit) in numbers {
-            if value > limit {
-                records.insert(key.to_vec(), value.to_string().into_bytes());
+        if !header.size(size) {
+            records.insert("size", size.to_string());
+        }
+        let mtime = match self.options.clamp_mtime {
+            Some(latest) => entry.mtime.seconds.min(latest),
+            None => entry.mtime.seconds,
+        };
+        if !header.mtime(mtime) {
+            records.insert("mtime", mtime.to_string());
+        }
+        if let EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } = entry.kind
+            && !header.device(major, minor)
+        {
+            // Linux has 12 bits of major and 20 of minor number.
+            return Err(TarWriteError::Name { path: entry.path.clone() });
+        }
+        // The attributes of the other name count.
+        if kind != b'1' {
+            for (name, value) in &entry.xattrs {
+                // The key ends at the first equals sign.
+                if name.is_empty() || name.contains(&b'=') || name.contains(&0) {
+                    return Err(TarWriteError::Xattr { path: entry.path.clone(), name: name.clone() });
+                }
+                records.insert_xattr(name, value);
             }
-        }
-        if header.mtime < 0 || header.mtime as u64 > OCTAL_12 {
-            records.insert(b"mtime".to_vec(), header.mtime.to_string().into_bytes());
-        }
-        for (key, value) in xattrs {
-            records.insert([b"SCHILY.xattr.", key.as_slice()].concat(), value.clone());
         }
         if !records.is_empty() {
-            let mut body = Vec::new();
-            for (key, value) in &records {
-                body.extend_from_slice(&pax_record(key, value));
-            }
-            let pax = Header { kind: b'x', mode: 0o644, size: body.len() as u64, ..Header::default() };
-            let base = name.strip_suffix(b"/").unwrap_or(name);
-            let base = base.rsplit(|byte| *byte == b'/').next().unwrap_or(base);
-            let mut pax_name = b"PaxHeaders.0/".to_vec();
-            pax_name.extend(base.iter().copied().filter(u8::is_ascii_graphic).take(80));
-            self.output.write_all(&pax.block(b"", &pax_name))?;
-            self.output.write_all(&body)?;
-            self.pad(body.len() as u64)?;
+            let bytes = records.to_bytes();
+            let mut extension = HeaderWriter::new(b'x');
+            extension.path(b"PaxHeaders.0");
+            extension.size(bytes.len() as u64);
+            self.put(&extension.finish())?;
+            self.put(&bytes)?;
+            self.pad(bytes.len() as u64)?;
         }
-        let (prefix, rest) = split.unwrap_or_else(|| (&[], &name[..name.len().min(100)]));
-        self.output.write_all(&header.block(prefix, rest))?;
+        self.put(&header.finish())?;
+        Ok(())
+    }
+
+    /// Writes an empty file that stands for something else.
+    fn marker(&mut self, path: Vec<u8>) -> Result<(), TarWriteError> {
+        let mut entry = crate::tar_read::whiteout(path);
+        entry.kind = EntryKind::File { size: 0 };
+        self.header(&entry, b'0', &[], 0)
+    }
+
+    fn data(&mut self, entry: &Entry, size: u64, data: &mut dyn Read) -> Result<(), TarWriteError> {
+        let failed = |source| TarWriteError::Data { path: entry.path.clone(), source };
+        let changed = |actual| TarWriteError::Size { path: entry.path.clone(), expected: size, actual };
+        let mut left = size;
+        while left > 0 {
+            if self.filled == BUFFER {
+                self.flush()?;
+            }
+            let space = &mut self.buffer[self.filled..];
+            let limit = usize::try_from(left).unwrap_or(usize::MAX).min(space.len());
+            match data.read(&mut space[..limit]) {
+                Ok(0) => return Err(changed(Some(size - left))),
+                Ok(count) => {
+                    self.filled += count;
+                    left -= count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        loop {
+            match data.read(&mut [0]) {
+                Ok(0) => break,
+                Ok(_) => return Err(changed(None)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        self.pad(size)?;
+        Ok(())
+    }
+
+    fn pad(&mut self, size: u64) -> io::Result<()> {
+        let rest = (size % BLOCK as u64) as usize;
+        if rest == 0 { Ok(()) } else { self.put(&[0; BLOCK][rest..]) }
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.filled == BUFFER {
+                self.flush()?;
+            }
+            let count = bytes.len().min(BUFFER - self.filled);
+            self.buffer[self.filled..self.filled + count].copy_from_slice(&bytes[..count]);
+            self.filled += count;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.write_all(&self.buffer[..self.filled])?;
+        self.filled = 0;
         Ok(())
     }
 }
 
-#[derive(Default)]
-struct Header {
-    kind: u8,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    size: u64,
-    mtime: i64,
-    link: Vec<u8>,
-    device: (u32, u32),
-}
-
-impl Header {
-    /// Returns the ustar block; numbers that do not fit are zero, because a PAX record has them.
-    fn block(&self, prefix: &[u8], name: &[u8]) -> [u8; BLOCK] {
-        let mut block = [0; BLOCK];
-        block[..name.len()].copy_from_slice(name);
-        octal(&mut block[100..108], u64::from(self.mode), OCTAL_8);
-        octal(&mut block[108..116], u64::from(self.uid), OCTAL_8);
-        octal(&mut block[116..124], u64::from(self.gid), OCTAL_8);
-        octal(&mut block[124..136], self.size, OCTAL_12);
-        octal(&mut block[136..148], u64::try_from(self.mtime).unwrap_or(0), OCTAL_12);
-        block[148..156].fill(b' ');
-        block[156] = self.kind;
-        let link = &self.link[..self.link.len().min(100)];
-        block[157..157 + link.len()].copy_from_slice(link);
-        block[257..265].copy_from_slice(b"ustar\x0000");
-        octal(&mut block[329..337], u64::from(self.device.0), OCTAL_8);
-        octal(&mut block[337..345], u64::from(self.device.1), OCTAL_8);
-        block[345..345 + prefix.len()].copy_from_slice(prefix);
-        let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
-        octal(&mut block[148..155], sum, OCTAL_8);
-        block
+/// Only relative paths without detours are written, so that every reader takes them alike.
+fn check_path(path: &[u8]) -> Result<(), TarWriteError> {
+    let odd = |part: &[u8]| matches!(part, b"" | b"." | b"..");
+    if !path.is_empty() && (path.contains(&0) || path.split(|byte| *byte == b'/').any(odd)) {
+        return Err(TarWriteError::Name { path: path.to_vec() });
     }
-}
-
-/// Writes a number in octal digits up to a final NUL.
-fn octal(field: &mut [u8], value: u64, limit: u64) {
-    let mut value = if value > limit { 0 } else { value };
-    let (last, digits) = field.split_last_mut().expect("a field has room for a number");
-    *last = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (value & 7) as u8;
-        value >>= 3;
-    }
-}
-
-/// Splits a name into the prefix and name fields of a header, or says that it does not fit.
-fn split_name(name: &[u8]) -> Option<(&[u8], &[u8])> {
-    if name.len() <= 100 {
-        return Some((&[], name));
-    }
-    let earliest = name.len().checked_sub(101)?;
-    let inner = &name[..name.len() - 1];
-    let slash = (earliest..inner.len().min(156)).find(|at| name[*at] == b'/')?;
-    let (prefix, rest) = (&name[..slash], &name[slash + 1..]);
-    (!prefix.is_empty() && prefix.len() <= 155 && !rest.is_empty() && rest.len() <= 100).then_some((prefix, rest))
-}
-
-/// Names outside of ASCII go into a PAX record too, because what a bare header means by them is open.
-fn is_plain(name: &[u8]) -> bool {
-    name.is_ascii()
-}
-
-/// Returns `length key=value\n`, where the length counts itself.
-fn pax_record(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let rest = key.len() + value.len() + 3;
-    let mut length = rest + 1;
-    while length != rest + length.to_string().len() {
-        length = rest + length.to_string().len();
-    }
-    let mut record = format!("{length} ").into_bytes();
-    record.extend_from_slice(key);
-    record.push(b'=');
-    record.extend_from_slice(value);
-    record.push(b'\n');
-    record
+    Ok(())
 }

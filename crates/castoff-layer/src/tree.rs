@@ -1,19 +1,26 @@
 //! Streaming a directory as a tar: a layer from an overlay's upper directory, or plain files.
 //!
-//! Names are sorted by their bytes and parents come first, so that equal trees give equal tars. Every
-//! file is opened relative to its held directory and never through a link.
+//! Names are sorted by their bytes within each directory and parents come first, so that equal trees give
+//! equal tars (B-111, B-173). Every file is opened relative to its held directory and never through a
+//! link.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
-use crate::apply::{OWNER_XATTR, OpaqueXattr, Ownership, is_overlay_xattr};
-use crate::entry::{Entry, EntryKind, Timestamp};
+use crate::apply::{OpaqueXattr, Ownership};
+use crate::entry::{Entry, EntryKind, Timestamp, join};
+use crate::rootfs::open_child;
+use crate::tar_read::whiteout;
 use crate::tar_write::{TarWriteError, TarWriter};
+use crate::xattr::{OWNER_XATTR, XattrReader, belongs_to_layer, parse_owner};
 
 /// How a directory is streamed.
 #[derive(Clone, Copy)]
@@ -49,6 +56,8 @@ pub struct TreeStats {
     pub entries: u64,
     /// Bytes of file data.
     pub bytes: u64,
+    /// Sockets, which mean nothing without their process and are left out.
+    pub sockets: u64,
 }
 
 /// Why a directory could not be streamed.
@@ -58,22 +67,28 @@ pub enum TreeError {
     #[error(transparent)]
     Write(#[from] TarWriteError),
     /// An entry could not be read.
-    #[error("`{path}`: {action}: {source}")]
+    #[error("`{}`: {action} failed", path.escape_ascii())]
     Read {
         /// Which entry.
-        path: String,
+        path: Vec<u8>,
         /// What was tried.
         action: &'static str,
         /// Why it failed.
-        #[source]
         source: io::Error,
+    },
+    /// A file or directory whose content overlayfs keeps elsewhere: the overlay was mounted with
+    /// `metacopy` or `redirect_dir`.
+    #[error("`{}` is only part of a file or directory in lower layers", path.escape_ascii())]
+    Hollow {
+        /// Which entry.
+        path: Vec<u8>,
     },
 }
 
 /// Streams everything below `root` to a tar, without an entry for the root itself.
 ///
 /// # Errors
-/// When an entry cannot be read or the tar not be written.
+/// When an entry cannot be read, a file changes while it is read, or the tar cannot be written.
 pub fn write_tree<W: Write>(
     root: &Path,
     tar: &mut TarWriter<W>,
@@ -82,217 +97,258 @@ pub fn write_tree<W: Write>(
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let directory =
         rustix::fs::open(root, flags, Mode::empty()).map_err(|error| failed(b"", "opening", error))?;
-    let device = rustix::fs::fstat(&directory).map_err(|error| failed(b"", "looking at it", error))?.st_dev;
-    let mut walk = Walk { tar, options, device, links: HashMap::new(), stats: TreeStats::default() };
-    walk.directory(directory.as_fd(), b"")?;
+    let stat = rustix::fs::fstat(&directory).map_err(|error| failed(b"", "looking at it", error))?;
+    let mut walk = Walk {
+        options,
+        append: &mut |entry, data| tar.append(entry, data),
+        device: stat.st_dev,
+        links: HashMap::new(),
+        xattrs: XattrReader::new(),
+        no_atime: OFlags::NOATIME,
+        stats: TreeStats::default(),
+    };
+    walk.run(directory, &stat)?;
     Ok(walk.stats)
 }
 
-struct Walk<'a, W: Write> {
-    tar: &'a mut TarWriter<W>,
+/// As many directories above the current one are held open; those above these are reopened on the way
+/// back, so that a deep tree needs no more descriptors than a flat one.
+const HELD: usize = 64;
+
+struct Walk<'a> {
     options: &'a TreeOptions<'a>,
+    append: &'a mut dyn FnMut(&Entry, &mut dyn Read) -> Result<(), TarWriteError>,
     device: u64,
     /// The first name of each file that has several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
+    xattrs: XattrReader,
+    /// Reading a layer should not write its times; dropped when the file system or the rights forbid it.
+    no_atime: OFlags,
     stats: TreeStats,
 }
 
-impl<W: Write> Walk<'_, W> {
-    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<(), TreeError> {
-        for name in names(directory).map_err(|error| failed(path, "listing", error))? {
-            let mut child = Vec::with_capacity(path.len() + 1 + name.len());
-            child.extend_from_slice(path);
-            if !path.is_empty() {
-                child.push(b'/');
+/// A directory on the way to the current entry.
+struct Frame {
+    directory: Option<OwnedFd>,
+    identity: (u64, u64),
+    path: Vec<u8>,
+    names: std::vec::IntoIter<(CString, FileType)>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, root: OwnedFd, stat: &Stat) -> Result<(), TreeError> {
+        let mut frames = vec![frame(root, stat, Vec::new())?];
+        while let Some(top) = frames.last_mut() {
+            let Some((name, kind)) = top.names.next() else {
+                let left = frames.pop();
+                if let (Some(left), Some(above)) = (left, frames.last_mut()) {
+                    reopen(above, &left)?;
+                }
+                continue;
+            };
+            let path = join(&top.path, name.to_bytes());
+            if (self.options.skip)(&path) {
+                continue;
             }
-            child.extend_from_slice(&name);
-            if !(self.options.skip)(&child) {
-                self.entry(directory, &name, child)?;
+            let directory =
+                top.directory.as_ref().expect("the last frame is open: it was pushed or reopened");
+            if let Some(inner) = self.entry(directory.as_fd(), &name, kind, path)? {
+                frames.push(inner);
+                if let Some(distant) = frames.len().checked_sub(HELD) {
+                    frames[distant].directory = None;
+                }
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: Vec<u8>) -> Result<(), TreeError> {
-        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| failed(&path, "looking at it", error))?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::Directory {
-            return self.subdirectory(parent, name, path, &stat);
-        }
-        if kind == FileType::RegularFile {
-            return self.file(parent, name, path);
-        }
-        let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-        let mut entry = entry(path, &stat);
-        entry.kind = match kind {
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(parent, name, Vec::new())
-                    .map_err(|error| failed(&entry.path, "reading the link", error))?;
-                EntryKind::Symlink { target: target.into_bytes() }
-            }
-            FileType::CharacterDevice if self.options.overlay && device == (0, 0) => EntryKind::Whiteout,
-            FileType::CharacterDevice => EntryKind::CharDevice { major: device.0, minor: device.1 },
-            FileType::BlockDevice => EntryKind::BlockDevice { major: device.0, minor: device.1 },
-            FileType::Fifo => EntryKind::Fifo,
-            // A socket is of no use once its process is gone.
-            _ => return Ok(()),
-        };
-        if entry.kind == EntryKind::Whiteout {
-            // What it looks like on disk depends on who made it.
-            entry = Entry { mode: 0, uid: 0, gid: 0, mtime: Timestamp::default(), ..entry };
-        }
-        if let Some(kind) = self.linked(&stat, &entry) {
-            entry.kind = kind;
-        }
-        self.append(&entry, &mut io::empty())
-    }
-
-    fn subdirectory(
+    /// Streams one entry; returns where to go on if it is a directory.
+    fn entry(
         &mut self,
         parent: BorrowedFd<'_>,
-        name: &[u8],
+        name: &CStr,
+        kind: FileType,
         path: Vec<u8>,
-        stat: &Stat,
-    ) -> Result<(), TreeError> {
-        let directory = open(parent, name, OFlags::DIRECTORY).map_err(|error| failed(&path, "opening", error))?;
-        let mut entry = entry(path, stat);
-        self.attributes(&directory, &mut entry)?;
-        let opaque = self.options.overlay && {
-            let mut value = [0; 8];
-            let found = rustix::fs::fgetxattr(&directory, self.options.opaque.opaque_name(), &mut value[..]);
-            found.is_ok_and(|length| &value[..length] == b"y")
-        };
-        entry.kind = EntryKind::Directory { opaque };
-        self.append(&entry, &mut io::empty())?;
-        if self.options.one_file_system && stat.st_dev != self.device {
-            return Ok(());
+    ) -> Result<Option<Frame>, TreeError> {
+        // File systems may leave the type to stat, and a name may mean something else by now.
+        if kind == FileType::RegularFile {
+            self.file(parent, name, path)?;
+            return Ok(None);
         }
-        self.directory(directory.as_fd(), &entry.path)
+        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failed(&path, "looking at it", error))?;
+        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => return self.directory(parent, name, path),
+            FileType::RegularFile | FileType::Unknown => {
+                self.file(parent, name, path)?;
+                return Ok(None);
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(parent, name, Vec::new())
+                    .map_err(|error| failed(&path, "reading the link", error))?;
+                EntryKind::Symlink { target: target.into_bytes() }
+            }
+            // What it looks like on disk depends on who made it, and its links are overlayfs's economy.
+            FileType::CharacterDevice if self.options.overlay && stat.st_rdev == 0 => {
+                self.write(&whiteout(path), &mut io::empty())?;
+                return Ok(None);
+            }
+            FileType::CharacterDevice => EntryKind::CharDevice { major, minor },
+            FileType::BlockDevice => EntryKind::BlockDevice { major, minor },
+            FileType::Fifo => EntryKind::Fifo,
+            FileType::Socket => {
+                self.stats.sockets += 1;
+                return Ok(None);
+            }
+        };
+        let mut entry = entry(path, kind, &stat);
+        if let Some(link) = self.earlier_name(&stat, &entry.path) {
+            entry.kind = link;
+        }
+        self.write(&entry, &mut io::empty())?;
+        Ok(None)
     }
 
-    fn file(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: Vec<u8>) -> Result<(), TreeError> {
-        // Not blocking: the name may have become a pipe since it was looked at.
-        let file = open(parent, name, OFlags::NONBLOCK).map_err(|error| failed(&path, "opening", error))?;
-        let stat = rustix::fs::fstat(&file).map_err(|error| failed(&path, "looking at it", error))?;
-        let mut entry = entry(path, &stat);
-        self.attributes(&file, &mut entry)?;
-        let size = stat.st_size as u64;
-        entry.kind = EntryKind::File { size };
-        if let Some(kind) = self.linked(&stat, &entry) {
-            entry.kind = kind;
-            return self.append(&entry, &mut io::empty());
+    fn directory(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        path: Vec<u8>,
+    ) -> Result<Option<Frame>, TreeError> {
+        let directory =
+            open_child(parent, name.to_bytes()).map_err(|error| failed(&path, "opening", error))?;
+        let stat = rustix::fs::fstat(&directory).map_err(|error| failed(&path, "looking at it", error))?;
+        let mut entry = entry(path, EntryKind::Directory { opaque: false }, &stat);
+        let opaque = self.attributes(directory.as_fd(), &mut entry)?;
+        entry.kind = EntryKind::Directory { opaque };
+        self.write(&entry, &mut io::empty())?;
+        if self.options.one_file_system && stat.st_dev != self.device {
+            return Ok(None);
         }
+        frame(directory, &stat, entry.path).map(Some)
+    }
+
+    fn file(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: Vec<u8>) -> Result<(), TreeError> {
+        let file = self.open(parent, name).map_err(|error| failed(&path, "opening", error))?;
+        let stat = rustix::fs::fstat(&file).map_err(|error| failed(&path, "looking at it", error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            let (expected, actual) = (stat.st_size as u64, None);
+            return Err(TarWriteError::Size { path, expected, actual }.into());
+        }
+        let size = stat.st_size as u64;
+        let mut entry = entry(path, EntryKind::File { size }, &stat);
+        if let Some(link) = self.earlier_name(&stat, &entry.path) {
+            entry.kind = link;
+            // Headers of links have the metadata of the file, a recorded owner included.
+            self.attributes(file.as_fd(), &mut entry)?;
+            return self.write(&entry, &mut io::empty());
+        }
+        self.attributes(file.as_fd(), &mut entry)?;
         self.stats.bytes += size;
-        self.append(&entry, &mut std::fs::File::from(file))
+        self.write(&entry, &mut File::from(file))
+    }
+
+    fn open(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+        // Not blocking: the name may have become a pipe since it was looked at.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(parent, name, flags | self.no_atime, Mode::empty()) {
+            Err(Errno::PERM) if !self.no_atime.is_empty() => {
+                self.no_atime = OFlags::empty();
+                rustix::fs::openat(parent, name, flags, Mode::empty())
+            }
+            other => other,
+        }
     }
 
     /// Returns the link to an earlier name of the same file, if there is one.
-    fn linked(&mut self, stat: &Stat, entry: &Entry) -> Option<EntryKind> {
-        if stat.st_nlink < 2 || entry.kind == EntryKind::Whiteout {
+    fn earlier_name(&mut self, stat: &Stat, path: &[u8]) -> Option<EntryKind> {
+        if stat.st_nlink < 2 {
             return None;
         }
         let key = (stat.st_dev, stat.st_ino);
-        match self.links.get(&key) {
-            Some(first) => Some(EntryKind::Hardlink { target: first.clone() }),
-            None => {
-                self.links.insert(key, entry.path.clone());
-                None
-            }
+        if let Some(first) = self.links.get(&key) {
+            return Some(EntryKind::Hardlink { target: first.clone() });
         }
+        self.links.insert(key, path.to_vec());
+        None
     }
 
-    /// Fills in the extended attributes that belong to the layer, and a recorded owner.
-    fn attributes(&self, file: &OwnedFd, entry: &mut Entry) -> Result<(), TreeError> {
-        let found = xattrs(file).map_err(|error| failed(&entry.path, "reading its attributes", error))?;
+    /// Fills in the extended attributes that belong to the layer, and a recorded owner. Returns whether
+    /// overlayfs takes it for an opaque directory.
+    fn attributes(&mut self, file: BorrowedFd<'_>, entry: &mut Entry) -> Result<bool, TreeError> {
+        let mut found =
+            self.xattrs.read(file).map_err(|error| failed(&entry.path, "reading its attributes", error))?;
         if self.options.ownership == Ownership::Record
             && let Some(owner) = found.get(OWNER_XATTR.as_bytes()).and_then(|value| parse_owner(value))
         {
             (entry.uid, entry.gid) = owner;
         }
-        entry.xattrs = found.into_iter().filter(|(name, _)| belongs_to_layer(name)).collect();
-        Ok(())
-    }
-
-    fn append(&mut self, entry: &Entry, data: &mut dyn io::Read) -> Result<(), TreeError> {
-        self.stats.entries += 1;
-        Ok(self.tar.append(entry, data)?)
-    }
-}
-
-/// Returns whether an extended attribute is part of a layer (D-312): of `security.*` capabilities
-/// alone, nothing of the system's, of overlayfs's, or of castoff's.
-pub fn belongs_to_layer(name: &[u8]) -> bool {
-    name == b"security.capability"
-        || !(name.starts_with(b"security.") || name.starts_with(b"system.") || is_overlay_xattr(name))
-}
-
-/// Parses a recorded owner.
-pub(crate) fn parse_owner(value: &[u8]) -> Option<(u32, u32)> {
-    let (uid, gid) = std::str::from_utf8(value).ok()?.split_once(':')?;
-    Some((uid.parse().ok()?, gid.parse().ok()?))
-}
-
-/// Returns all extended attributes of an open file; none where the file system has none.
-pub(crate) fn xattrs(file: impl AsFd) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno> {
-    let mut list = [0; 4096];
-    let mut large = Vec::new();
-    let listed: &[u8] = match rustix::fs::flistxattr(&file, &mut list[..]) {
-        Ok(0) | Err(Errno::NOTSUP) => return Ok(BTreeMap::new()),
-        Ok(length) => &list[..length],
-        Err(Errno::RANGE) => {
-            large.resize(64 << 10, 0);
-            let length = rustix::fs::flistxattr(&file, &mut large[..])?;
-            &large[..length]
-        }
-        Err(error) => return Err(error),
-    };
-    let mut found = BTreeMap::new();
-    let mut value = vec![0; 64 << 10];
-    for name in listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        match rustix::fs::fgetxattr(&file, name, &mut value[..]) {
-            Ok(length) => {
-                found.insert(name.to_vec(), value[..length].to_vec());
+        let mut opaque = false;
+        if self.options.overlay {
+            let prefix = self.options.opaque.opaque_name().trim_end_matches("opaque");
+            let has = |name: &str| found.get([prefix, name].concat().as_bytes());
+            if has("metacopy").is_some() || has("redirect").is_some() {
+                return Err(TreeError::Hollow { path: entry.path.clone() });
             }
-            // Gone since it was listed, or not for this process to read.
-            Err(Errno::NODATA | Errno::PERM | Errno::NOTSUP) => {}
-            Err(error) => return Err(error),
+            opaque = has("opaque").is_some_and(|value| value == b"y");
         }
+        found.retain(|name, _| belongs_to_layer(name));
+        entry.xattrs = found;
+        Ok(opaque)
     }
-    Ok(found)
+
+    fn write(&mut self, entry: &Entry, data: &mut dyn Read) -> Result<(), TreeError> {
+        self.stats.entries += 1;
+        Ok((self.append)(entry, data)?)
+    }
 }
 
-fn names(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
+fn frame(directory: OwnedFd, stat: &Stat, path: Vec<u8>) -> Result<Frame, TreeError> {
+    let names = names(directory.as_fd()).map_err(|error| failed(&path, "listing", error))?;
+    let identity = (stat.st_dev, stat.st_ino);
+    Ok(Frame { directory: Some(directory), identity, path, names: names.into_iter() })
+}
+
+/// Opens the directory above one that is done, if it was closed on the way down.
+fn reopen(above: &mut Frame, left: &Frame) -> Result<(), TreeError> {
+    if above.directory.is_some() {
+        return Ok(());
+    }
+    let Some(below) = &left.directory else { return Ok(()) };
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(below, "..", flags, Mode::empty()).and_then(|directory| {
+        let stat = rustix::fs::fstat(&directory)?;
+        // Moved meanwhile, perhaps to outside of the root.
+        if (stat.st_dev, stat.st_ino) == above.identity { Ok(directory) } else { Err(Errno::STALE) }
+    });
+    above.directory = Some(opened.map_err(|error| failed(&above.path, "opening", error))?);
+    Ok(())
+}
+
+fn names(directory: BorrowedFd<'_>) -> Result<Vec<(CString, FileType)>, Errno> {
+    let mut buffer = [const { MaybeUninit::uninit() }; 32 * 1024];
+    let mut entries = RawDir::new(directory, &mut buffer);
     let mut names = Vec::new();
-    for found in rustix::fs::Dir::read_from(directory)? {
-        let found = found?;
-        let name = found.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push((name.to_owned(), entry.file_type()));
         }
     }
-    names.sort_unstable();
+    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(names)
 }
 
-fn open(parent: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-fn entry(path: Vec<u8>, stat: &Stat) -> Entry {
-    Entry {
-        path,
-        kind: EntryKind::Fifo,
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
-        xattrs: BTreeMap::new(),
-    }
+fn entry(path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
+    // The kernel keeps nanoseconds below a second and not negative.
+    let mtime = Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
+    let mode = stat.st_mode & 0o7777;
+    Entry { path, kind, mode, uid: stat.st_uid, gid: stat.st_gid, mtime, xattrs: Default::default() }
 }
 
 fn failed(path: &[u8], action: &'static str, error: Errno) -> TreeError {
-    let path = if path.is_empty() { "/".to_owned() } else { String::from_utf8_lossy(path).into_owned() };
+    let path = if path.is_empty() { b"/".to_vec() } else { path.to_vec() };
     TreeError::Read { path, action, source: error.into() }
 }

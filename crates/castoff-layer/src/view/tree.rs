@@ -14,10 +14,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::FileIdentity;
-use crate::apply::{OWNER_XATTR, OpaqueXattr, Ownership};
-use crate::belongs_to_layer;
+use crate::apply::{OpaqueXattr, Ownership};
 use crate::entry::{Entry, EntryKind, Timestamp, join, split};
 use crate::index::TarIndex;
+use crate::{OWNER_XATTR, belongs_to_layer};
 
 /// One layer of a [`super::View`].
 #[derive(Debug)]
