@@ -9,8 +9,9 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use castoff_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Reference};
+use castoff_oci::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, Reference};
 
+use crate::alias::{ALIASES, ByDiff, alias_path};
 use crate::cache_mount::mount_id;
 use crate::file::{
     FileError, TOUCH_INTERVAL, disk_size, files_below, last_used, list, milliseconds, read_optional, written,
@@ -112,9 +113,9 @@ impl Census {
         census.add_layers(store)?;
         census.add_files(store)?;
         census.add_cache_mounts(store)?;
-        census.link_layers();
-        let by_diff = census.layers_by_diff(store)?;
-        census.add_records(store)?;
+        let by_diff = store.layers_by_diff()?;
+        census.link_layers(&by_diff);
+        census.add_records(store, &by_diff)?;
         census.add_names(store, "tags", &by_diff, Item::Tag)?;
         census.add_names(store, "pulled", &by_diff, Item::Pulled)?;
         census.mark_named();
@@ -171,13 +172,26 @@ impl Census {
         }
     }
 
-    /// Keeps all that a layer is made of, whichever body it has.
+    /// Keeps all that a layer is made of, whichever body it has, and under whichever name.
     fn refer_to_layer(&mut self, from: usize, id: &LayerId, by_diff: &ByDiff) {
+        self.refer_to_name(from, id, by_diff);
+        if let Some(DiffId(diff)) = id.diff_id() {
+            for other in by_diff.layers.get(&diff).into_iter().flatten() {
+                self.refer_to_name(from, other, by_diff);
+            }
+        }
+    }
+
+    fn refer_to_name(&mut self, from: usize, id: &LayerId, by_diff: &ByDiff) {
         self.refer(from, &Item::Layer(id.clone()));
         self.refer(from, &diff_item(id));
-        let diff = id.diff_id().map(|diff| diff.0).or_else(|| by_diff.diffs.get(id).copied());
-        if let Some(diff) = diff {
-            self.refer(from, &Item::Blob(diff));
+        let Some(diff) = id.diff_id().map(|diff| diff.0).or_else(|| by_diff.diffs.get(id).copied()) else {
+            return;
+        };
+        self.refer(from, &Item::Blob(diff));
+        // An alias of a layer that is gone is kept by nothing.
+        if self.index.contains_key(&Item::Layer(id.clone())) || self.index.contains_key(&Item::Blob(diff)) {
+            self.refer(from, &alias_item(id, &diff));
         }
     }
 
@@ -187,7 +201,7 @@ impl Census {
                 self.add(Item::Blob(digest), path, &metadata);
             }
         }
-        for directory in ["diffs", "sizes", "variants", "indexes", "slots", "memos"] {
+        for directory in ["diffs", ALIASES, "sizes", "variants", "indexes", "slots", "memos"] {
             for (path, metadata) in files_below(&store.path(directory))? {
                 let relative =
                     path.strip_prefix(store.root()).unwrap_or(&path).to_string_lossy().into_owned();
@@ -208,11 +222,14 @@ impl Census {
         Ok(())
     }
 
-    fn link_layers(&mut self) {
+    fn link_layers(&mut self, by_diff: &ByDiff) {
         for node in 0..self.nodes.len() {
             if let Item::Layer(id) = self.nodes[node].item.clone() {
                 self.refer(node, &diff_item(&id));
                 self.refer(node, &Item::Internal(format!("sizes/{id}")));
+                if let Some(diff) = by_diff.diffs.get(&id) {
+                    self.refer(node, &alias_item(&id, diff));
+                }
             }
         }
     }
@@ -238,23 +255,7 @@ impl Census {
         Ok(())
     }
 
-    /// Reads which layer has which diff id: an image names its layers by diff id alone.
-    fn layers_by_diff(&self, store: &Store) -> Result<ByDiff, FileError> {
-        let mut by_diff = ByDiff::default();
-        for (path, _) in list(&store.path("diffs"))? {
-            let id = path.file_stem().and_then(OsStr::to_str).and_then(|name| name.parse::<LayerId>().ok());
-            if let Some(id) = id
-                && let Some(diff) = store.layer_diff(&id)
-            {
-                by_diff.layers.entry(diff.diff_id.0).or_default().push(id.clone());
-                by_diff.diffs.insert(id, diff.diff_id.0);
-            }
-        }
-        Ok(by_diff)
-    }
-
-    fn add_records(&mut self, store: &Store) -> Result<(), FileError> {
-        let by_diff = self.layers_by_diff(store)?;
+    fn add_records(&mut self, store: &Store, by_diff: &ByDiff) -> Result<(), FileError> {
         for (path, metadata) in files_below(&store.path("records"))? {
             let Some(key) = digest_of_name(&path, ".json") else { continue };
             let record: Option<CacheRecord> = store.record(key)?;
@@ -263,7 +264,7 @@ impl Census {
             let Some(record) = record else { continue };
             self.nodes[node].description = record.name;
             match &record.outcome {
-                RecordOutcome::Layer(id) => self.refer_to_layer(node, id, &by_diff),
+                RecordOutcome::Layer(id) => self.refer_to_layer(node, id, by_diff),
                 RecordOutcome::Alias(_) | RecordOutcome::Empty => {}
             }
             for blob in [record.log, record.files].into_iter().flatten() {
@@ -316,15 +317,14 @@ impl Census {
             } else if let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) {
                 for layer in &manifest.layers {
                     self.refer(from, &Item::Blob(layer.digest));
+                    // The digest of a layer that is not compressed is its diff id.
+                    self.refer_to_layer(from, &LayerId::of_diff(DiffId(layer.digest)), by_diff);
                 }
                 self.refer(from, &Item::Blob(manifest.config.digest));
                 let config = read_optional(&store.blob_path(&manifest.config.digest))?;
                 let config = config.and_then(|bytes| serde_json::from_slice::<ImageConfig>(&bytes).ok());
                 for diff_id in config.into_iter().flat_map(|config| config.rootfs.diff_ids) {
                     self.refer_to_layer(from, &LayerId::of_diff(diff_id), by_diff);
-                    for id in by_diff.layers.get(&diff_id.0).into_iter().flatten() {
-                        self.refer_to_layer(from, id, by_diff);
-                    }
                 }
             }
         }
@@ -344,14 +344,12 @@ impl Census {
     }
 }
 
-#[derive(Default)]
-struct ByDiff {
-    layers: BTreeMap<Digest, Vec<LayerId>>,
-    diffs: BTreeMap<LayerId, Digest>,
-}
-
 fn diff_item(id: &LayerId) -> Item {
     Item::Internal(format!("diffs/{id}.json"))
+}
+
+fn alias_item(id: &LayerId, diff: &Digest) -> Item {
+    Item::Internal(alias_path(id, diff))
 }
 
 fn digest_of_name(path: &Path, suffix: &str) -> Option<Digest> {

@@ -86,10 +86,12 @@ impl Store {
     }
 
     /// Returns the directory body of the layer if there is one, and marks it as used. Not to be written to.
+    /// A name made of a diff id also finds the body of a run that gave this layer.
     pub fn layer_dir(&self, id: &LayerId) -> Option<PathBuf> {
         let path = self.layer_path(id);
-        touch(&path)?;
-        Some(path.join("fs"))
+        let own = touch(&path).map(|_| path);
+        let body = own.or_else(|| self.aliased_body(id.diff_id()?))?;
+        Some(body.join("fs"))
     }
 
     /// Creates an empty directory for a new body, with mode 0755, and an empty directory for overlayfs to
@@ -110,16 +112,24 @@ impl Store {
         Ok(ActiveLayer { store: self.clone(), directory, fs, work })
     }
 
-    /// Returns the layer's diff id and size, if they were computed before.
+    /// Returns the layer's diff id and size, if they were computed before, under this name or as the layer of
+    /// a run that has the diff id that the name is made of.
     pub fn layer_diff(&self, id: &LayerId) -> Option<LayerDiff> {
+        self.own_diff(id).or_else(|| self.aliased_diff(id.diff_id()?))
+    }
+
+    pub(crate) fn own_diff(&self, id: &LayerId) -> Option<LayerDiff> {
         read_json(&self.path(format!("diffs/{id}.json"))).ok()?
     }
 
-    /// Remembers the layer's diff id and size.
+    /// Remembers the layer's diff id and size. From then on the layer of a run is also found under the name
+    /// made of its diff id.
     ///
     /// # Errors
     /// When they cannot be written.
     pub fn set_layer_diff(&self, id: &LayerId, diff: LayerDiff) -> Result<(), LayerError> {
+        // First the alias: who finds the memo does not come back to write it.
+        self.write_alias(id, diff.diff_id)?;
         Ok(self.write_json(&format!("diffs/{id}.json"), &diff)?)
     }
 

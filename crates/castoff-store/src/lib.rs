@@ -10,6 +10,7 @@
 //!   blobs/sha256/<2 hex>/<64 hex>       immutable bytes, named by digest
 //!   layers/<layer id>/fs/               directory body of a layer, immutable
 //!   diffs/<layer id>.json               diff id and size of a layer
+//!   aliases/<2 hex>/<diff>/<layer id>   other name of the layer with this diff id
 //!   sizes/<layer id>                    bytes a directory body takes on disk
 //!   variants/<2 hex>/<diff>.<name>.json compressed form of a layer
 //!   indexes/<2 hex>/<diff>              index of a layer's tar
@@ -41,6 +42,7 @@
 //! This crate deliberately does not know what a step or a Dockerfile is, never reads the environment, and
 //! never talks to a registry.
 
+mod alias;
 mod blob;
 mod cache_mount;
 mod census;

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, RenameFlags};
 
 use crate::Store;
+use crate::alias::ALIASES;
 use crate::census::{Census, Item, Node, Usage};
 use crate::file::{Action, FileError, failed, is_absent};
 use crate::lock::{Hold, try_hold};
@@ -111,6 +112,12 @@ impl Store {
                 Err(error) => return Err(failed(Action::Rename, &node.path)(error)),
             }
         }
+        if is_alias(&node.item)
+            && let Some(of_diff) = node.path.parent()
+        {
+            // It goes with the last alias of the diff id.
+            let _ = fs::remove_dir(of_diff);
+        }
         Ok(Some(away))
     }
 
@@ -126,6 +133,10 @@ impl Store {
     }
 }
 
+fn is_alias(item: &Item) -> bool {
+    matches!(item, Item::Internal(path) if path.starts_with(ALIASES))
+}
+
 /// Returns what to remove, in order: what refers before what is referred to, older before newer.
 fn select(census: &Census, options: &PruneOptions<'_>, now: SystemTime, free: u64) -> Vec<usize> {
     let nodes = &census.nodes;
@@ -135,7 +146,9 @@ fn select(census: &Census, options: &PruneOptions<'_>, now: SystemTime, free: u6
     };
     let may_go = |node: &Node| !node.in_use && !node.named && is_old(node);
     let is_wanted = |index: usize| {
-        (options.internal || !matches!(nodes[index].item, Item::Internal(_)))
+        let item = &nodes[index].item;
+        // An alias that nothing refers to has no layer left.
+        (options.internal || !matches!(item, Item::Internal(_)) || is_alias(item))
             && options.filter.is_none_or(|filter| filter(&census.usage(index)))
     };
     let mut referrers: Vec<usize> = nodes.iter().map(|node| node.referrers).collect();

@@ -80,9 +80,19 @@ fn write_mark(temporary: &Path, root: &Path, mark: &Mark) -> Result<(), FileErro
 
 /// Removes all that was written at or after `mark`.
 fn sweep(root: &Path, mark: SystemTime) -> Result<(), FileError> {
-    for directory in
-        ["blobs", "diffs", "sizes", "variants", "indexes", "records", "slots", "memos", "tags", "pulled"]
-    {
+    for directory in [
+        "blobs",
+        "diffs",
+        crate::alias::ALIASES,
+        "sizes",
+        "variants",
+        "indexes",
+        "records",
+        "slots",
+        "memos",
+        "tags",
+        "pulled",
+    ] {
         for (path, metadata) in files_below(&root.join(directory))? {
             if written(&metadata) >= mark {
                 remove_tree(&path)?;

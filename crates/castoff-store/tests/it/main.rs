@@ -1,5 +1,6 @@
 //! The store through its front door, on real directories.
 
+mod aliases;
 mod blobs;
 mod cache_mounts;
 mod layers;
