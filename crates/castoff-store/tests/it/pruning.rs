@@ -1,11 +1,15 @@
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use castoff_oci::{Descriptor, DiffId, Digest, Manifest, MediaType, Raw};
 use castoff_store::{
     CacheRecord, CacheSharing, Item, LayerDiff, LayerId, PruneOptions, RecordOutcome, Store,
 };
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::io::Errno;
 
 use crate::{Kit, age, age_all, key, record, reference};
 
@@ -228,6 +232,41 @@ fn a_filter_chooses_where_to_begin_and_memos_go_only_when_asked() {
     assert!(kit.store.last_key(key("slot")).is_some());
     removed(&kit.store, &PruneOptions { internal: true, ..PruneOptions::default() });
     assert!(kit.store.last_key(key("slot")).is_none());
+}
+
+/// Makes a whiteout and returns whether this process may. Only a developer's may lack the right.
+fn whiteout(path: &Path) -> bool {
+    match mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
+        Ok(()) => true,
+        Err(Errno::PERM) if std::env::var_os("CI").is_none() && !rustix::process::geteuid().is_root() => {
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn bodies_go_with_all_that_overlayfs_puts_into_them() {
+    let kit = Kit::new();
+    let id = kit.store.new_layer_id();
+    let active = kit.store.prepare_layer().unwrap();
+    fs::create_dir_all(active.fs().join("dir/deeper")).unwrap();
+    if !whiteout(&active.fs().join("gone")) || !whiteout(&active.fs().join("dir/deeper/gone")) {
+        return;
+    }
+    // A body that is itself the storage of a container engine.
+    fs::create_dir_all(active.fs().join("work/work")).unwrap();
+    let path = active.commit(&id).unwrap();
+    // What an older castoff, or another program, may have left beside the body.
+    fs::create_dir_all(path.with_file_name("work").join("work/index")).unwrap();
+    for work in [path.join("work/work"), path.with_file_name("work").join("work")] {
+        fs::set_permissions(work, fs::Permissions::from_mode(0o0)).unwrap();
+    }
+    assert_eq!(prune(&kit.store), [Item::Layer(id.clone()), Item::Internal(format!("sizes/{id}"))]);
+    assert_eq!(fs::read_dir(kit.path("layers")).unwrap().count(), 0);
+    let Kit { store, directory } = kit;
+    drop(store);
+    assert_eq!(crate::below(&directory.path().join("tmp")), [directory.path().join("tmp")][..0]);
 }
 
 #[test]
