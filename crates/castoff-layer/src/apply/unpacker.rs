@@ -121,6 +121,11 @@ impl<'a> Unpacker<'a> {
                 other => other.map(|()| false)?,
             };
             let directory = open_child(parent, name)?;
+            // A setgid parent gives its group away.
+            let group = rustix::process::getegid();
+            if rustix::fs::fstat(&directory)?.st_gid != group.as_raw() {
+                rustix::fs::fchown(&directory, None, Some(group))?;
+            }
             rustix::fs::fchmod(&directory, mode)?;
             if whiteout {
                 rustix::fs::fsetxattr(&directory, opaque, b"y", XattrFlags::empty())?;

@@ -83,6 +83,19 @@ fn missing_parents_are_made_and_told() {
 }
 
 #[test]
+fn missing_parents_do_not_inherit_a_group() {
+    if !is_root() {
+        return;
+    }
+    let mut shared = directory("shared");
+    (shared.mode, shared.gid) = (0o2775, 50);
+    let (root, _) = unpack(&[shared, file("shared/implied/f", 1)], &OVERLAY);
+    let metadata = fs::metadata(root.path().join("shared/implied")).unwrap();
+    assert_eq!((metadata.gid(), metadata.mode() & 0o7777), (0, 0o755));
+    assert_eq!(fs::metadata(root.path().join("shared/implied/f")).unwrap().gid(), 0);
+}
+
+#[test]
 fn later_entries_replace_earlier_ones() {
     let entries = [
         file("f", 1),

@@ -88,7 +88,10 @@ fn menagerie() -> Vec<Entry> {
 
 #[test]
 fn a_tar_survives_being_a_directory() {
-    check(&menagerie(), OpaqueXattr::User, Ownership::Keep);
+    let mut entries = menagerie();
+    // Only root reads a file without permission bits.
+    entries.retain(|entry| is_root() || entry.mode & 0o400 != 0);
+    check(&entries, OpaqueXattr::User, Ownership::Keep);
 }
 
 #[test]
