@@ -4,6 +4,31 @@
 //! [`apply`], [`write_tree`], [`compress`] and [`decompress`]. A layer has two forms here: an
 //! uncompressed tar with OCI whiteouts, and a directory in overlayfs's on-disk format.
 //!
+//! ```
+//! use castoff_layer::{Entry, EntryKind, ReadOptions, TarOptions, TarWriter, Timestamp, read_tar};
+//!
+//! let mut tar = TarWriter::new(Vec::new(), TarOptions::default());
+//! let entry = Entry {
+//!     path: b"etc/hostname".to_vec(),
+//!     kind: EntryKind::File { size: 3 },
+//!     mode: 0o644,
+//!     uid: 0,
+//!     gid: 0,
+//!     mtime: Timestamp { seconds: 1_700_000_000, nanos: 0 },
+//!     xattrs: Default::default(),
+//! };
+//! tar.append(&entry, &mut &b"box"[..])?;
+//! let layer = tar.finish()?;
+//! read_tar(&mut &layer[..], ReadOptions::default(), &mut |found, _data, _offset| {
+//!     assert_eq!(found, entry);
+//!     Ok(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Equal trees become equal bytes: nothing of the machine, the clock or the number of threads is in what
+//! is written. What is read is taken as hostile.
+//!
 //! This crate deliberately touches nothing but the streams and directories it is given. It mounts
 //! nothing, knows no store and no image.
 

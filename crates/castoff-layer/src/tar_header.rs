@@ -81,8 +81,8 @@ impl Header {
     /// Checks the checksum, which old writers computed over signed bytes.
     pub(crate) fn parse(block: [u8; BLOCK]) -> Option<Header> {
         let stated = octal(&block[CHECKSUM])?;
-        let (unsigned, signed) = checksums(&block);
-        (stated == unsigned || i64::try_from(stated) == Ok(signed)).then_some(Header(block))
+        let right = stated == checksum(&block) || i64::try_from(stated) == Ok(signed_checksum(&block));
+        right.then_some(Header(block))
     }
 
     pub(crate) fn kind(&self) -> u8 {
@@ -202,7 +202,7 @@ impl HeaderWriter {
 
     /// Adds the checksum.
     pub(crate) fn finish(mut self) -> [u8; BLOCK] {
-        let (sum, _) = checksums(&self.0);
+        let sum = checksum(&self.0);
         let digits = format!("{sum:06o}\0 ");
         self.0[CHECKSUM].copy_from_slice(digits.as_bytes());
         self.0
@@ -263,10 +263,15 @@ fn octal(field: &[u8]) -> Option<u64> {
     })
 }
 
-fn checksums(block: &[u8; BLOCK]) -> (u64, i64) {
-    let bytes = || {
-        // The checksum's own field counts as spaces.
-        block.iter().enumerate().map(|(index, byte)| if CHECKSUM.contains(&index) { b' ' } else { *byte })
-    };
-    (bytes().map(u64::from).sum(), bytes().map(|byte| i64::from(byte as i8)).sum())
+/// Sums a block up, its checksum field counting as spaces.
+fn checksum(block: &[u8; BLOCK]) -> u64 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    sum(block) - sum(&block[CHECKSUM]) + SPACES
 }
+
+fn signed_checksum(block: &[u8; BLOCK]) -> i64 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(*byte as i8)).sum::<i64>();
+    sum(block) - sum(&block[CHECKSUM]) + SPACES as i64
+}
+
+const SPACES: u64 = 8 * b' ' as u64;

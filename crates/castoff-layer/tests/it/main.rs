@@ -4,6 +4,7 @@ mod apply;
 mod compress;
 mod hostile;
 mod kit;
+mod overlay;
 mod round_trip;
 mod tar_bytes;
 mod tar_dialects;
