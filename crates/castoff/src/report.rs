@@ -1,0 +1,191 @@
+//! What is said when a build fails or has warnings (B-153, D-343).
+//!
+//! The shapes are docker's, because people and scripts know them: rules of dashes around the log of the
+//! step, an excerpt of the Dockerfile with `>>>` at the lines that are meant, and one line that begins
+//! with `ERROR:`. Beneath a marked line castoff also points at the narrowest place that is wrong.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use castoff_dockerfile::{Diagnostic, Severity, Span};
+
+use crate::build::BuildError;
+use crate::context::DockerfileText;
+use crate::exit;
+
+/// Errors shown of one Dockerfile; the first are the ones that caused the others.
+const MOST_ERRORS: usize = 10;
+
+/// Writes why a build failed and returns the exit code. `tail` is the end of the log of the step that
+/// failed, as lines.
+pub fn failure(error: &BuildError, tail: &[Vec<u8>], to: &mut dyn Write) -> u8 {
+    let (text, code) = match error {
+        BuildError::Step { dockerfile, name, lines, error } => {
+            let source = String::from_utf8_lossy(&dockerfile.bytes);
+            let place =
+                lines.map(|lines| Excerpt { name: &dockerfile.name, source: &source, lines, span: None });
+            (step_failure(name, tail, place, &error.to_string()), exit::FAILURE)
+        }
+        BuildError::Diagnostics { dockerfile, diagnostics } => {
+            (diagnostics_failure(dockerfile, diagnostics), exit::FAILURE)
+        }
+        BuildError::Interrupted => ("ERROR: failed to build: interrupted\n".to_owned(), exit::INTERRUPTED),
+        BuildError::Other(error) => (format!("ERROR: failed to build: {error:#}\n"), exit::FAILURE),
+    };
+    // There is nobody left to tell when the stream is closed.
+    let _ = to.write_all(text.as_bytes());
+    code
+}
+
+/// Writes the warnings of a build that succeeded (B-151); in full when asked for.
+pub fn warnings(warnings: &[Diagnostic], dockerfile: &DockerfileText, in_full: bool, to: &mut dyn Write) {
+    let text = warning_list(warnings, &dockerfile.name, &source(dockerfile).0, in_full);
+    // There is nobody left to tell when the stream is closed.
+    let _ = to.write_all(text.as_bytes());
+}
+
+/// A part of a Dockerfile.
+#[derive(Debug, Clone, Copy)]
+struct Excerpt<'a> {
+    /// Name of the Dockerfile.
+    name: &'a str,
+    /// Its whole text.
+    source: &'a str,
+    /// The lines that are meant, from 1.
+    lines: (u32, u32),
+    /// The narrowest place.
+    span: Option<Span>,
+}
+
+fn step_failure(name: &str, tail: &[Vec<u8>], place: Option<Excerpt<'_>>, message: &str) -> String {
+    let mut text = format!("------\n > {name}:\n");
+    for line in tail {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    text.push_str("------\n");
+    text.extend(place.map(|place| place.render()));
+    text + &error_line(message)
+}
+
+fn error_line(message: &str) -> String {
+    format!("ERROR: failed to build: failed to solve: {message}\n")
+}
+
+/// Returns the text to which spans refer, and whether it has errors of syntax.
+fn source(dockerfile: &DockerfileText) -> (String, bool) {
+    let parsed = castoff_dockerfile::parse(&dockerfile.bytes);
+    let broken = parsed.has_errors();
+    (parsed.source, broken)
+}
+
+fn diagnostics_failure(dockerfile: &DockerfileText, diagnostics: &[Diagnostic]) -> String {
+    let (source, broken) = source(dockerfile);
+    render_diagnostics(&dockerfile.name, &source, broken, diagnostics)
+}
+
+/// Renders findings of which at least one is an error. Those of a file that is `broken` are about its
+/// syntax (D-344).
+fn render_diagnostics(name: &str, source: &str, broken: bool, diagnostics: &[Diagnostic]) -> String {
+    let (errors, warnings): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
+        diagnostics.iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+    let warnings: Vec<Diagnostic> = warnings.into_iter().cloned().collect();
+    let mut text = warning_list(&warnings, name, source, false);
+    for error in errors.iter().take(MOST_ERRORS) {
+        let line = error.lines.0;
+        if line > 0 {
+            text.push_str(&Excerpt::of(error, name, source).render());
+        }
+        let message = if broken && line > 0 {
+            format!("dockerfile parse error on line {line}: {}", error.message)
+        } else {
+            error.message.clone()
+        };
+        text.push_str(&error_line(&message));
+        text.push_str(&hints(error));
+    }
+    let more = errors.len().saturating_sub(MOST_ERRORS);
+    if more > 0 {
+        let _infallible = writeln!(text, "and {more} more errors");
+    }
+    text
+}
+
+fn warning_list(warnings: &[Diagnostic], name: &str, source: &str, in_full: bool) -> String {
+    let count = match warnings.len() {
+        0 => return String::new(),
+        1 => "1 warning".to_owned(),
+        count => format!("{count} warnings"),
+    };
+    let hint = if in_full { "" } else { " (use docker --debug to expand)" };
+    let mut text = format!("\n {count} found{hint}:\n");
+    for warning in warnings {
+        let rule = warning.rule.map(|rule| format!("{rule}: ")).unwrap_or_default();
+        let line = match warning.lines.0 {
+            0 => String::new(),
+            line => format!(" (line {line})"),
+        };
+        let _infallible = writeln!(text, " - {rule}{}{line}", warning.message);
+        if in_full && warning.lines.0 > 0 {
+            text.push_str(&Excerpt::of(warning, name, source).render());
+            text.push_str(&hints(warning));
+        }
+    }
+    text
+}
+
+fn hints(diagnostic: &Diagnostic) -> String {
+    diagnostic.hints.iter().map(|hint| format!("hint: {hint}\n")).collect()
+}
+
+impl<'a> Excerpt<'a> {
+    fn of(diagnostic: &Diagnostic, name: &'a str, source: &'a str) -> Excerpt<'a> {
+        Excerpt { name, source, lines: diagnostic.lines, span: Some(diagnostic.span) }
+    }
+
+    /// Returns the lines with those around them, as BuildKit does: two on each side of a single line, one
+    /// on each side of several. Empty when the lines are not in the text.
+    fn render(&self) -> String {
+        let all: Vec<&str> = self.source.split('\n').map(|line| line.trim_end_matches('\r')).collect();
+        let last = all.len();
+        let (first_meant, last_meant) =
+            (self.lines.0 as usize, (self.lines.1.max(self.lines.0) as usize).min(last));
+        if first_meant == 0 || first_meant > last {
+            return String::new();
+        }
+        let around = if first_meant == last_meant { 2 } else { 1 };
+        let (start, end) = (first_meant.saturating_sub(around).max(1), (last_meant + around).min(last));
+        const RULE: &str = "--------------------";
+        let mut text = format!("{}:{first_meant}\n{RULE}\n", self.name);
+        let pointer = self.span.and_then(|span| pointer(self.source, span));
+        for number in start..=end {
+            let mark = if (first_meant..=last_meant).contains(&number) { ">>>" } else { "   " };
+            let _infallible = writeln!(text, " {number:3} | {mark} {}", all[number - 1]);
+            if let Some((_, pointer)) = pointer.as_ref().filter(|(line, _)| *line == number) {
+                let _infallible = writeln!(text, "     |     {pointer}");
+            }
+        }
+        text + RULE + "\n"
+    }
+}
+
+/// Returns the line of a place, from 1, and carets for beneath it. A place that is empty, not in the text,
+/// or a whole line says nothing that `>>>` does not.
+fn pointer(source: &str, span: Span) -> Option<(usize, String)> {
+    let before = source.get(..span.start as usize)?;
+    let meant = source.get(span.range())?;
+    let meant = meant.split('\n').next().unwrap_or(meant).trim_end();
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = source[line_start..].split('\n').next().unwrap_or_default().trim_end();
+    if meant.is_empty() || meant == line.trim_start() {
+        return None;
+    }
+    // A tab stays one, so that the carets move with the text above them.
+    let blanks: String =
+        before[line_start..].chars().map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
+    let number = before.matches('\n').count() + 1;
+    Some((number, blanks + &"^".repeat(meant.chars().count())))
+}
+
+#[cfg(test)]
+mod tests;
