@@ -17,7 +17,9 @@ mod root;
 mod run;
 mod seccomp;
 mod spec;
+mod subid;
 mod sys;
+mod user;
 
 pub use cancel::Cancel;
 pub use child::child_main_if_requested;
@@ -25,3 +27,4 @@ pub use run::{Exit, RunError, Status, Stream, Usage, run};
 pub use spec::{
     MountKind, MountSpec, Network, Output, ProcessSpec, ProvidedFile, Rlimit, SecretBytes, Stdin,
 };
+pub use user::{EnterError, EnterOptions, Entered, IdMap, enter_user_namespace};

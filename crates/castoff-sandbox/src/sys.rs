@@ -103,6 +103,14 @@ pub(crate) fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> 
     check(i64::from(unsafe { libc::setresuid(uid, uid, uid) })).map(drop)
 }
 
+/// Sets group and user, for good, where supplementary groups cannot be set.
+pub(crate) fn set_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: take numbers, touch no memory of ours.
+    check(i64::from(unsafe { libc::setresgid(gid, gid, gid) }))?;
+    // SAFETY: as above.
+    check(i64::from(unsafe { libc::setresuid(uid, uid, uid) })).map(drop)
+}
+
 /// Sets attributes of the mount that `mount` is, and of all below it.
 pub(crate) fn set_mount_attributes(mount: impl AsFd, attributes: u64) -> io::Result<()> {
     #[repr(C)]
@@ -173,11 +181,10 @@ pub(crate) fn exit_now(code: i32) -> ! {
 }
 
 /// Sets a resource limit.
-pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+pub(crate) fn set_limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the pointer is to a live structure; an unknown resource is refused by the kernel.
-    check(i64::from(unsafe { libc::setrlimit(resource as libc::__rlimit_resource_t, &raw const limit) }))
-        .map(drop)
+    check(i64::from(unsafe { libc::setrlimit(resource, &raw const limit) })).map(drop)
 }
 
 /// Returns what all children that ended have used.
@@ -225,6 +232,77 @@ pub(crate) fn ignore_terminal_signals() {
     unsafe {
         for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
             libc::signal(signal, libc::SIG_IGN);
+        }
+    }
+}
+
+/// Signals that a waiting process passes on to the one that works.
+const FORWARDED: [libc::c_int; 8] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+    libc::SIGALRM,
+];
+
+/// A set of blocked signals.
+pub(crate) struct SignalMask(libc::sigset_t);
+
+fn signal_set(signals: &[libc::c_int]) -> libc::sigset_t {
+    // SAFETY: all-zero is a valid sigset_t, and the pointer is to that live value.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        set
+    }
+}
+
+/// Holds back the signals to be passed on, and those about children. Returns what was held back before.
+pub(crate) fn block_forwarded() -> SignalMask {
+    let set = signal_set(&[&FORWARDED[..], &[libc::SIGCHLD]].concat());
+    let mut before = signal_set(&[]);
+    // SAFETY: both pointers are to live, initialised sets.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
+    SignalMask(before)
+}
+
+/// Undoes [`block_forwarded`].
+pub(crate) fn restore_signals(before: &SignalMask) {
+    // SAFETY: the pointer is to a live, initialised set.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const before.0, std::ptr::null_mut()) };
+}
+
+/// Waits for a child, passing signals on, and returns its exit code in the shell's way. Signals must be
+/// held back by [`block_forwarded`].
+pub(crate) fn wait_and_forward(pid: libc::pid_t) -> io::Result<i32> {
+    let set = signal_set(&[&FORWARDED[..], &[libc::SIGCHLD]].concat());
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to a live integer.
+        let ended = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+        if check(i64::from(ended))? == i64::from(pid) {
+            return Ok(match libc::WIFEXITED(status) {
+                true => libc::WEXITSTATUS(status),
+                false => 128 + libc::WTERMSIG(status),
+            });
+        }
+        // SAFETY: all-zero is a valid siginfo_t; both pointers are to live values.
+        let (signal, code) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let signal = libc::sigwaitinfo(&raw const set, &raw mut info);
+            (signal, info.si_code)
+        };
+        // What the terminal sends, it sends to the child as well; what a process sends, it sent to us.
+        let sent_by_a_process = code <= 0;
+        if signal > 0 && signal != libc::SIGCHLD && sent_by_a_process {
+            // SAFETY: takes numbers; the child was not waited for yet, so the id is still its.
+            unsafe { libc::kill(pid, signal) };
         }
     }
 }

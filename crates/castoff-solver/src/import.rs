@@ -130,6 +130,10 @@ pub fn load_archive(store: &Store, input: Box<dyn Read + Send>) -> Result<Vec<Lo
 /// # Errors
 /// As [`load_archive`].
 pub fn load_layout(store: &Store, directory: &Path) -> Result<Vec<Loaded>, ImportError> {
+    finish(store, &layout_files(store, directory)?)
+}
+
+fn layout_files(store: &Store, directory: &Path) -> Result<Files, ImportError> {
     let mut files = Files::new();
     for name in ["oci-layout", "index.json", "manifest.json"] {
         if let Ok(mut file) = std::fs::File::open(directory.join(name)) {
@@ -144,7 +148,42 @@ pub fn load_layout(store: &Store, directory: &Path) -> Result<Vec<Loaded>, Impor
             files.insert(name.clone(), store_file(store, &name, &mut std::fs::File::open(entry.path())?)?);
         }
     }
-    finish(store, &files)
+    Ok(files)
+}
+
+/// Loads the layout and returns the digest of the manifest that a tag or digest names, or of the only
+/// one (B-073). Nothing gets a name in the store.
+///
+/// # Errors
+/// As [`load_archive`], and when the layout has none or several.
+pub fn find_in_layout(
+    store: &Store,
+    directory: &Path,
+    tag: Option<&str>,
+    digest: Option<Digest>,
+) -> Result<Digest, ImportError> {
+    let files = layout_files(store, directory)?;
+    let index: Index = document(store, &files, "index.json")?;
+    let fits = |descriptor: &&Descriptor| match (digest, tag) {
+        (Some(digest), _) => descriptor.digest == digest,
+        (None, Some(tag)) => {
+            let name = descriptor.annotations.get("org.opencontainers.image.ref.name");
+            name.is_some_and(|name| name == tag || name.ends_with(&format!(":{tag}")))
+        }
+        (None, None) => true,
+    };
+    let mut found: Vec<Digest> =
+        index.manifests.iter().filter(fits).map(|descriptor| descriptor.digest).collect();
+    found.dedup();
+    match found[..] {
+        [only] => {
+            let descriptor = index.manifests.iter().find(|descriptor| descriptor.digest == only);
+            check_complete(store, &files, descriptor.expect("it was found there"))?;
+            Ok(only)
+        }
+        [] => Err(ImportError::Ambiguous("no image of that tag or digest".to_owned())),
+        _ => Err(ImportError::Ambiguous(format!("{} images: name one by tag or digest", found.len()))),
+    }
 }
 
 fn store_file(store: &Store, name: &str, data: &mut dyn Read) -> Result<(Digest, u64), ImportError> {

@@ -28,7 +28,7 @@ mod world;
 pub use bodies::{BaseLayer, Bodies, BodyError, SnapshotLayer};
 pub use driver::{EventReceiver, Messenger, SolveError, SolveOptions, Solved, snapshot, solve};
 pub use event::{Event, Outcome, OutputStream, StepId};
-pub use execute::{RunEnvironment, hosts_file};
+pub use execute::{RunEnvironment, deduplicate, hosts_file};
 pub use resolve::{ResolveError, Resolved, resolve};
 pub use step::StepError;
 pub use world::{HostFiles, IgnoreFile, LocalDirectory, MachineMode, SecretValue, World};

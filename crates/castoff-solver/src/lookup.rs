@@ -83,7 +83,7 @@ impl Memos {
                 return Ok(digest);
             }
         }
-        let digest = read_digest(view, node)?;
+        let digest = copy::content_digest(view, node)?;
         if let Some(stat) = stat
             && let Some(memo) = lock(&self.0).get_mut(root)
         {
@@ -255,7 +255,7 @@ fn content(
     let mut file_digest = |node: &Node| -> Result<Digest, StepError> {
         let digest = match local {
             Some(local) => shared.memos.digest(shared.world, &local.path, &view, node)?,
-            None => read_digest(&view, node)?,
+            None => copy::content_digest(&view, node)?,
         };
         files.insert(String::from_utf8_lossy(&node.entry.path).into_owned(), digest);
         Ok(digest)
@@ -311,23 +311,6 @@ pub(crate) fn mount_source(mount: &Mount) -> &str {
         Mount::Bind { source, .. } => source,
         Mount::Cache { initial: Some((_, source)), .. } => source,
         Mount::Cache { .. } | Mount::Tmpfs { .. } | Mount::Secret { .. } => "/",
-    }
-}
-
-fn read_digest(view: &View, node: &Node) -> Result<Digest, StepError> {
-    let mut hasher = Hasher::new();
-    let mut reader = view.open(node)?;
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(count) => hasher.update(&buffer[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(source) => {
-                let path = String::from_utf8_lossy(&node.entry.path).into_owned();
-                return Err(StepError::ReadFile { path, source });
-            }
-        }
     }
 }
 

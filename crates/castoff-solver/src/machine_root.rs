@@ -4,6 +4,11 @@
 //! crossed. When it is the machine's own root, what changes by itself or belongs to its users is
 //! hidden: what the identity does not cover, the step does not see.
 //!
+//! The machine's root cannot itself be a lower directory: the store lies below it, and overlayfs
+//! refuses layers that contain each other; in a user namespace it also has mounts that cannot be left
+//! out. So its system directories are mounted one by one, each as an overlay of its own, and the
+//! changes are put together again after the step.
+//!
 //! The identity of such a base is a digest over the metadata of its files, times included, and not
 //! over their content: reading a whole machine would cost minutes. This is the one place where a
 //! time is in a key (`docs/cache-keys.md`).
@@ -21,12 +26,11 @@ use castoff_store::{LayerDiff, LayerId};
 use crate::World;
 use crate::step::StepError;
 
-/// Directories of the machine's root that a step finds empty, with their modes.
-const HIDDEN: [(&str, u32); 17] = [
+/// Directories that a step finds empty, with their modes.
+const EMPTY: [(&str, u32); 20] = [
     ("boot", 0o755),
     ("dev", 0o755),
     ("home", 0o755),
-    ("lost+found", 0o700),
     ("media", 0o755),
     ("mnt", 0o755),
     ("proc", 0o555),
@@ -35,34 +39,34 @@ const HIDDEN: [(&str, u32); 17] = [
     ("srv", 0o755),
     ("sys", 0o555),
     ("tmp", 0o1777),
+    ("var", 0o755),
     ("var/cache", 0o755),
-    ("var/lib/docker", 0o711),
-    ("var/lib/containers", 0o755),
+    ("var/lib", 0o755),
+    ("var/local", 0o755),
     ("var/log", 0o755),
+    ("var/mail", 0o755),
+    ("var/opt", 0o755),
+    ("var/spool", 0o755),
     ("var/tmp", 0o1777),
 ];
 
-/// Directories that stay visible, listed so that a step may create entries in them even when their
-/// owner has no number inside the user namespace.
-const VISIBLE: [&str; 9] =
-    ["etc", "opt", "usr", "usr/local", "usr/local/bin", "usr/local/lib", "var", "var/lib", "var/lib/apt"];
+/// Top-level directories of the machine that a step sees and the identity covers.
+const SYSTEM: [&str; 9] = ["bin", "etc", "lib", "lib32", "lib64", "libx32", "opt", "sbin", "usr"];
 
-/// Top-level directories of the machine's root that the identity covers.
-const COVERED: [&str; 10] = ["bin", "etc", "lib", "lib32", "lib64", "libx32", "opt", "sbin", "usr", "var"];
-
-/// Returns the layer that is put above the machine's root: empty directories over what is hidden.
+/// Returns the layer that is put above the machine's root: empty directories over what is hidden, and
+/// the links of the top level.
 pub(crate) fn skeleton(world: &World) -> Result<LayerId, StepError> {
-    let mut entries: Vec<Entry> = HIDDEN.iter().map(|(path, mode)| directory(path, *mode, true)).collect();
-    entries.extend(
-        VISIBLE
-            .iter()
-            .filter(|path| Path::new("/").join(path).is_dir())
-            .map(|path| directory(path, 0o755, false)),
-    );
-    // A link of the machine, such as /var/run, is not replaced by a directory.
-    entries.retain(|entry| {
-        !Path::new("/").join(Path::new(std::ffi::OsStr::from_bytes(&entry.path))).is_symlink()
-    });
+    let mut entries: Vec<Entry> = EMPTY.iter().map(|(path, mode)| directory(path, *mode, true)).collect();
+    for name in SYSTEM {
+        let path = Path::new("/").join(name);
+        if let Ok(target) = path.read_link() {
+            let mut link = directory(name, 0o777, false);
+            link.kind = EntryKind::Symlink { target: target.as_os_str().as_bytes().to_vec() };
+            entries.push(link);
+        } else if path.is_dir() {
+            entries.push(directory(name, 0o755, false));
+        }
+    }
     entries.sort_by(|left, right| left.path.cmp(&right.path));
     let mut tar = TarWriter::new(Vec::new(), TarOptions::default());
     for entry in &entries {
@@ -73,6 +77,30 @@ pub(crate) fn skeleton(world: &World) -> Result<LayerId, StepError> {
     let id = LayerId::of_diff(DiffId(blob.digest));
     world.store.set_layer_diff(&id, LayerDiff { diff_id: DiffId(blob.digest), size: blob.size })?;
     Ok(id)
+}
+
+/// A system directory of the machine, mounted with what steps have changed in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SystemDirectory {
+    /// Its name at the top level.
+    pub(crate) name: &'static str,
+    /// The directories it is stacked of, top first.
+    pub(crate) lowers: Vec<PathBuf>,
+}
+
+/// Returns the system directories as a step on top of `above` (top first) sees them.
+pub(crate) fn system_directories(above: &[PathBuf], store: &Path) -> Vec<SystemDirectory> {
+    let mut found = Vec::new();
+    for name in SYSTEM {
+        let own = Path::new("/").join(name);
+        if own.is_symlink() || !own.is_dir() || store.starts_with(&own) {
+            continue;
+        }
+        let changed =
+            above.iter().map(|layer| layer.join(name)).filter(|path| path.is_dir() && !path.is_symlink());
+        found.push(SystemDirectory { name, lowers: changed.chain([own]).collect() });
+    }
+    found
 }
 
 fn directory(path: &str, mode: u32, opaque: bool) -> Entry {
@@ -94,16 +122,11 @@ pub(crate) fn fingerprint(root: &Path, store: &Path) -> Result<Digest, StepError
     hasher.field(b"castoff-directory-base-1");
     hasher.field(root.as_os_str().as_bytes());
     let starts: Vec<PathBuf> = if root == Path::new("/") {
-        COVERED.iter().map(|name| root.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect()
+        SYSTEM.iter().map(|name| root.join(name)).filter(|path| path.symlink_metadata().is_ok()).collect()
     } else {
         vec![root.to_owned()]
     };
     let device = root.metadata().map_err(|source| machine(root, source))?.dev();
-    let hidden: Vec<PathBuf> = if root == Path::new("/") {
-        HIDDEN.iter().map(|(path, _)| root.join(path)).collect()
-    } else {
-        Vec::new()
-    };
     let mut open = starts;
     open.reverse();
     while let Some(path) = open.pop() {
@@ -128,7 +151,7 @@ pub(crate) fn fingerprint(root: &Path, store: &Path) -> Result<Digest, StepError
         for number in numbers {
             hasher.update(&number.to_le_bytes());
         }
-        if !metadata.is_dir() || metadata.dev() != device || path == store || hidden.contains(&path) {
+        if !metadata.is_dir() || metadata.dev() != device || path == store {
             continue;
         }
         let mut names: Vec<PathBuf> = match fs::read_dir(&path) {

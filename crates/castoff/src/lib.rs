@@ -4,4 +4,15 @@
 //! Nothing here is a stable interface for others.
 
 pub mod args;
+pub mod build;
+pub mod command;
+pub mod context;
 pub mod exit;
+pub mod export;
+pub mod host;
+pub mod image;
+pub mod interrupt;
+pub mod progress;
+pub mod report;
+pub mod session;
+pub mod table;

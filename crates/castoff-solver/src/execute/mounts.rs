@@ -108,6 +108,7 @@ fn bind(
         }
     };
     lowers.reverse();
+    super::run::deduplicate(&mut lowers);
     if let ([only], false) = (&lowers[..], writable) {
         return Ok(MountKind::Bind { source: only.join(&path), writable: false });
     }

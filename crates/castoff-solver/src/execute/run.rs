@@ -1,12 +1,14 @@
 //! RUN: a process in a sandbox over the directories of its parent; what it changes becomes a layer.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use castoff_graph::{ExtraHost, NetworkMode, RunOp, SecurityMode, VertexId};
 use castoff_layer::{OpaqueXattr, Ownership};
-use castoff_sandbox::{Network, ProcessSpec, ProvidedFile, Rlimit, Status, Stdin, Stream};
-use castoff_store::LayerId;
+use castoff_sandbox::{
+    MountKind, MountSpec, Network, ProcessSpec, ProvidedFile, Rlimit, Status, Stdin, Stream,
+};
+use castoff_store::{ActiveLayer, LayerId};
 
 use super::{Trace, mounts};
 use crate::driver::{Messenger, Shared};
@@ -14,7 +16,7 @@ use crate::event::{Event, OutputStream};
 use crate::passwd;
 use crate::redact::Redactor;
 use crate::step::StepError;
-use crate::{HostFiles, World};
+use crate::{HostFiles, SnapshotLayer, World, machine_root};
 
 /// Docker's size of /dev/shm.
 const SHM_SIZE: u64 = 64 << 20;
@@ -78,6 +80,53 @@ impl RunEnvironment<'_> {
     }
 }
 
+/// The machine's system directories under a step, each with an upper directory of its own.
+#[derive(Default)]
+struct SystemMounts(Vec<(machine_root::SystemDirectory, ActiveLayer)>);
+
+impl SystemMounts {
+    fn prepare(world: &World, above: &[PathBuf]) -> Result<SystemMounts, StepError> {
+        let directories = machine_root::system_directories(above, world.store.root());
+        let mounts = directories
+            .into_iter()
+            .map(|directory| Ok((directory, world.store.prepare_layer()?)))
+            .collect::<Result<_, StepError>>()?;
+        Ok(SystemMounts(mounts))
+    }
+
+    fn mounts(&self) -> Vec<MountSpec> {
+        let mount = |(directory, upper): &(machine_root::SystemDirectory, ActiveLayer)| MountSpec {
+            target: Path::new("/").join(directory.name),
+            kind: MountKind::Overlay {
+                lowers: directory.lowers.clone(),
+                upper: upper.fs().to_owned(),
+                work: upper.work().to_owned(),
+                source: PathBuf::new(),
+                writable: true,
+            },
+        };
+        self.0.iter().map(mount).collect()
+    }
+
+    /// Moves what was changed in each directory to its place in the layer.
+    fn merge_into(&self, layer: &Path) -> Result<(), StepError> {
+        for (directory, upper) in &self.0 {
+            let error = |source| StepError::Machine { path: upper.fs().to_owned(), source };
+            if std::fs::read_dir(upper.fs()).map_err(error)?.next().is_some() {
+                std::fs::rename(upper.fs(), layer.join(directory.name)).map_err(error)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Drops all but the topmost of equal directories: overlayfs takes each once, and what a layer does twice
+/// it does the last time.
+pub fn deduplicate(lowers: &mut Vec<PathBuf>) {
+    let mut seen = std::collections::BTreeSet::new();
+    lowers.retain(|lower| seen.insert(lower.clone()));
+}
+
 /// Returns the content of /etc/hosts for a process (D-140).
 pub fn hosts_file(host: &HostFiles, hostname: &str, extra: &[ExtraHost]) -> Vec<u8> {
     let mut text = String::from("127.0.0.1\tlocalhost\n");
@@ -102,8 +151,12 @@ pub(super) fn run(
     let layers = shared.layers(op.parent)?;
     let view = shared.bodies.view(&layers, messenger)?;
     let ids = passwd::resolve_user(&view, &op.user)?;
-    let mut lowers = shared.bodies.directories(&layers, messenger)?;
+    let on_machine = layers.first() == Some(&SnapshotLayer::Directory(PathBuf::from("/")));
+    let stored = if on_machine { &layers[1..] } else { &layers[..] };
+    let mut lowers = shared.bodies.directories(stored, messenger)?;
     lowers.reverse();
+    deduplicate(&mut lowers);
+    let system = if on_machine { SystemMounts::prepare(world, &lowers)? } else { SystemMounts::default() };
     let active = world.store.prepare_layer()?;
 
     let mut env = op.env.clone();
@@ -133,7 +186,8 @@ pub(super) fn run(
         },
     };
     let mut spec = environment.spec(world, lowers, active.fs().to_owned(), active.work().to_owned());
-    spec.mounts = prepared.mounts;
+    spec.mounts = system.mounts();
+    spec.mounts.extend(prepared.mounts);
     spec.privileged = op.security == SecurityMode::Insecure;
     spec.shm_size = op.shm_size.unwrap_or(SHM_SIZE);
     spec.rlimits = op
@@ -182,6 +236,7 @@ pub(super) fn run(
         }
     }
     drop(spec);
+    system.merge_into(active.fs())?;
     let layer = world.store.new_layer_id();
     active.commit(&layer)?;
     Ok((layer, trace))

@@ -33,6 +33,8 @@ pub struct TreeExport<'a> {
     pub ignore: Option<&'a IgnoreFile>,
     /// Time of all entries in seconds since 1970 (B-100).
     pub epoch: Option<i64>,
+    /// Whether files belong to whoever writes them (B-095) and not to whom the image says.
+    pub owned_by_caller: bool,
 }
 
 /// Writes everything below `start` of a view to a tar, sorted, parents first. The names in the tar are
@@ -93,6 +95,9 @@ impl<W: Write> Walk<'_, '_, W> {
         if let Some(epoch) = self.export.epoch {
             entry.mtime = castoff_layer::Timestamp { seconds: epoch, nanos: 0 };
         }
+        if self.export.owned_by_caller {
+            (entry.uid, entry.gid) = (0, 0);
+        }
         if let Some(group) = node.link_group.clone() {
             if let Some(first) = self.links.get(&group) {
                 entry.kind = EntryKind::Hardlink { target: first.clone() };
@@ -150,6 +155,6 @@ pub(crate) fn extract(
     destination: &Path,
     ignore: Option<&IgnoreFile>,
 ) -> Result<(), StepError> {
-    let export = TreeExport { ignore, epoch: None };
+    let export = TreeExport { ignore, ..TreeExport::default() };
     Ok(write_directory(view, start, destination, Ownership::Keep, &export)?)
 }

@@ -1,0 +1,469 @@
+//! The story of a build, in the order in which it happens: text, syntax, plan, solve, export.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
+use castoff_graph::{BuildGraph, LocalName, VertexId};
+use castoff_oci::{Digest, Platform, Reference};
+use castoff_plan::{NamedContext, Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
+use castoff_solver::export::image::{self, Image};
+use castoff_solver::{
+    Bodies, Event, Outcome, SecretValue, SolveError, SolveOptions, Solved, StepError, StepId, World, import,
+    resolve, solve,
+};
+
+use crate::args::{
+    BuildRequest, ContextSpec, FileSpec, NamedContextSource, PlanRequest, SecretSource, SecretSpec,
+};
+use crate::context::{self, DockerfileText};
+use crate::export;
+
+/// A build that was done.
+#[derive(Debug)]
+pub struct Built {
+    /// The image, unless only files or nothing were asked for.
+    pub image: Option<Image>,
+    /// Findings that did not stop the build.
+    pub warnings: Vec<Diagnostic>,
+    /// The Dockerfile, for showing them.
+    pub dockerfile: DockerfileText,
+}
+
+/// Why a build failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The Dockerfile, or what the command line says about it, is wrong.
+    #[error("the Dockerfile has errors")]
+    Diagnostics {
+        /// The Dockerfile.
+        dockerfile: DockerfileText,
+        /// What is wrong; at least one error.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// A step failed.
+    #[error("{error}")]
+    Step {
+        /// The Dockerfile.
+        dockerfile: DockerfileText,
+        /// Name of the step.
+        name: String,
+        /// Lines of the step in the Dockerfile, from 1.
+        lines: Option<(u32, u32)>,
+        /// Why.
+        error: Box<StepError>,
+    },
+    /// The build was interrupted.
+    #[error("the build was interrupted")]
+    Interrupted,
+    /// Something around the build failed.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+macro_rules! other_from {
+    ($($error:ty),*) => {
+        $(impl From<$error> for BuildError {
+            fn from(error: $error) -> BuildError {
+                BuildError::Other(error.into())
+            }
+        })*
+    };
+}
+other_from!(
+    io::Error,
+    castoff_store::FileError,
+    context::ContextError,
+    import::ImportError,
+    image::AssembleError,
+    StepError
+);
+
+/// A Dockerfile that was planned: what `castoff plan` shows and `castoff build` solves.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileText,
+    /// Findings that do not stop the build.
+    pub warnings: Vec<Diagnostic>,
+    /// The first number for the solver's steps.
+    pub next_step: u32,
+    /// What tells this Dockerfile and context from others.
+    pub scope: String,
+}
+
+/// Builds what was asked for and makes the outputs.
+///
+/// # Errors
+/// The first thing that went wrong. Finished steps stay cached whatever happens.
+pub fn build(
+    request: &BuildRequest,
+    world: &mut World,
+    events: &mut dyn FnMut(Event),
+) -> Result<Built, BuildError> {
+    world.secrets = secrets(&request.secrets)?;
+    let planned = plan(&request.plan, world, events)?;
+    let bodies = Bodies::new(world);
+    let vertex = planned.plan.output.vertex;
+    let solved = solve_plan(&planned, &[vertex], world, &bodies, events)?;
+    let step = StepId(planned.next_step + planned.plan.graph.len() as u32);
+    let image = export::outputs(request, &planned, &solved, world, &bodies, step, events)?;
+    world.store.sync()?;
+    Ok(Built { image, warnings: planned.warnings, dockerfile: planned.dockerfile })
+}
+
+/// Reads, parses and plans a Dockerfile. The local directories it may use are put into `world`.
+///
+/// # Errors
+/// When a file cannot be read, the Dockerfile is wrong, or a base image is not found.
+pub fn plan(
+    request: &PlanRequest,
+    world: &mut World,
+    events: &mut dyn FnMut(Event),
+) -> Result<Planned, BuildError> {
+    let mut steps = Internal { next: 0 };
+    let (dockerfile, context) =
+        steps.work("[internal] load build definition from Dockerfile", events, |note| {
+            let found = read_definition(request)?;
+            note("transferring dockerfile", found.0.bytes.len() as u64);
+            Ok(found)
+        })?;
+    let parsed = castoff_dockerfile::parse(&dockerfile.bytes);
+    let mut warnings = parsed.diagnostics.clone();
+    if parsed.has_errors() {
+        return Err(BuildError::Diagnostics { dockerfile, diagnostics: warnings });
+    }
+    warnings.extend(castoff_dockerfile::lint::lint(&parsed.dockerfile, &parsed.source));
+    steps.work("[internal] load .dockerignore", events, |_| {
+        if let Some(path) = &context {
+            let local = context::main_context(path, &dockerfile)?;
+            world.locals.insert(LocalName::Context, local);
+        }
+        Ok(())
+    })?;
+    let contexts = named_contexts(request, world)?;
+    let scope = format!(
+        "{}\n{}",
+        context.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
+        dockerfile.name
+    );
+    let host = Platform::host();
+    let options = PlanOptions {
+        source_name: dockerfile.name.clone(),
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        labels: request.labels.clone(),
+        platform_given: request.platform.is_some(),
+        platform: request.platform.clone().unwrap_or_else(|| host.clone()),
+        build_platform: host.clone(),
+        contexts,
+        no_cache: request.no_cache,
+        no_cache_stages: request.no_cache_stages.clone(),
+        network: request.network,
+        extra_hosts: request.extra_hosts.clone(),
+        shm_size: request.shm_size,
+        ulimits: request.ulimits.clone(),
+        entitlements: castoff_plan::Entitlements {
+            network_host: request.entitlements.network_host,
+            security_insecure: request.entitlements.security_insecure,
+        },
+        ..PlanOptions::new(host)
+    };
+    let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
+    warnings.extend(plan.warnings.iter().cloned());
+    check(&parsed.dockerfile, &mut warnings, &dockerfile)?;
+    refuse_foreign_runs(&plan.graph, &dockerfile)?;
+    Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope })
+}
+
+/// Asks the planner and answers its questions until it is done.
+fn lower(
+    syntax: &Dockerfile,
+    options: PlanOptions,
+    pull: bool,
+    world: &World,
+    steps: &mut Internal,
+    events: &mut dyn FnMut(Event),
+    dockerfile: &DockerfileText,
+) -> Result<Plan, BuildError> {
+    let mut planner = Planner::new(syntax, options);
+    loop {
+        match planner.step() {
+            Step::Done(plan) => return Ok(*plan),
+            Step::Failed(diagnostics) => {
+                return Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics });
+            }
+            Step::Resolve(questions) => {
+                for question in questions {
+                    let answer = ask(&planner, &question, pull, world, steps, events, dockerfile)?;
+                    planner.provide(&question, answer);
+                }
+            }
+        }
+    }
+}
+
+fn ask(
+    planner: &Planner,
+    question: &Question,
+    pull: bool,
+    world: &World,
+    steps: &mut Internal,
+    events: &mut dyn FnMut(Event),
+    dockerfile: &DockerfileText,
+) -> Result<ResolvedImage, BuildError> {
+    let name = format!("[internal] load metadata for {}", question.reference);
+    let found = steps.work(&name, events, |_| {
+        resolve(world, &question.reference, &question.platform, pull).map_err(anyhow::Error::from)
+    });
+    let found = found.map_err(|error| match planner.asker(question) {
+        // Shown at the line that names the image.
+        Some((span, lines, hint)) => BuildError::Diagnostics {
+            dockerfile: dockerfile.clone(),
+            diagnostics: vec![Diagnostic {
+                severity: Severity::Error,
+                rule: None,
+                message: format!("{error:#}"),
+                span,
+                lines,
+                hints: hint.into_iter().collect(),
+            }],
+        },
+        None => BuildError::Other(error),
+    })?;
+    Ok(ResolvedImage {
+        reference: found.reference,
+        manifest: found.manifest,
+        platform: found.platform,
+        config: found.config,
+    })
+}
+
+/// Solves the vertices of a plan.
+///
+/// # Errors
+/// The first step that failed, with its place.
+pub fn solve_plan(
+    planned: &Planned,
+    roots: &[VertexId],
+    world: &World,
+    bodies: &Bodies<'_>,
+    events: &mut dyn FnMut(Event),
+) -> Result<Solved, BuildError> {
+    let options = SolveOptions {
+        first_step: planned.next_step,
+        scope: planned.scope.clone(),
+        epoch: planned.plan.output.epoch,
+    };
+    solve(&planned.plan.graph, roots, world, bodies, &options, events).map_err(|error| match error {
+        SolveError::Cancelled => BuildError::Interrupted,
+        SolveError::Step { vertex, error } => {
+            let vertex = planned.plan.graph.vertex(vertex);
+            BuildError::Step {
+                dockerfile: planned.dockerfile.clone(),
+                name: vertex.name.clone(),
+                lines: vertex.origin.as_ref().map(|origin| (origin.first_line, origin.last_line)),
+                error,
+            }
+        }
+    })
+}
+
+/// Applies `# check=`: findings of skipped rules go, and with `error=true` the others fail (D-026,
+/// D-029).
+fn check(
+    syntax: &Dockerfile,
+    warnings: &mut Vec<Diagnostic>,
+    dockerfile: &DockerfileText,
+) -> Result<(), BuildError> {
+    let text = syntax.check.as_ref().map(|check| check.value.as_str()).unwrap_or_default();
+    let options = castoff_dockerfile::lint::CheckOptions::parse(text)
+        .map_err(|error| anyhow::anyhow!("the `check` directive: {error}"))?;
+    warnings.retain(|finding| finding.rule.is_none_or(|rule| options.allows(rule)));
+    warnings.sort_by_key(|finding| (finding.lines, finding.span.start));
+    let rules: std::collections::BTreeSet<&str> =
+        warnings.iter().filter_map(|finding| finding.rule).collect();
+    if options.error && !rules.is_empty() {
+        let names = rules.into_iter().collect::<Vec<_>>().join(", ");
+        let mut diagnostics = warnings.clone();
+        diagnostics.push(Diagnostic {
+            severity: Severity::Error,
+            rule: None,
+            message: format!("lint violation found for rules: {names}"),
+            span: Default::default(),
+            lines: (0, 0),
+            hints: Vec::new(),
+        });
+        return Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics });
+    }
+    Ok(())
+}
+
+/// A program of another architecture needs an emulator, which is not built yet; nothing is run when
+/// one is among the steps.
+fn refuse_foreign_runs(graph: &BuildGraph, dockerfile: &DockerfileText) -> Result<(), BuildError> {
+    let host = Platform::host();
+    for (_, vertex) in graph.iter() {
+        let castoff_graph::Op::Run(run) = &vertex.op else { continue };
+        let same = run.platform.architecture == host.architecture
+            || (run.platform.architecture == "386" && host.architecture == "amd64");
+        if !same {
+            return Err(BuildError::Step {
+                dockerfile: dockerfile.clone(),
+                name: vertex.name.clone(),
+                lines: vertex.origin.as_ref().map(|origin| (origin.first_line, origin.last_line)),
+                error: Box::new(StepError::Unsupported("RUN for another architecture than this machine's")),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn read_definition(request: &PlanRequest) -> anyhow::Result<(DockerfileText, Option<PathBuf>)> {
+    let mut stdin = io::stdin().lock();
+    let context = match &request.context {
+        ContextSpec::Directory(path) => Some(context::directory(&path.to_string_lossy())?),
+        ContextSpec::Stdin => None,
+        ContextSpec::Git(_) => anyhow::bail!("a git repository as context is not supported yet"),
+        ContextSpec::Http(_) => anyhow::bail!("a context fetched over HTTP is not supported yet"),
+    };
+    let file = match &request.file {
+        None => None,
+        Some(FileSpec::Path(path)) => Some(path.to_string_lossy().into_owned()),
+        Some(FileSpec::Stdin) => Some("-".to_owned()),
+        Some(FileSpec::Http(_)) => anyhow::bail!("a Dockerfile fetched over HTTP is not supported yet"),
+    };
+    let text = context::dockerfile(file.as_deref(), context.as_deref(), &mut stdin)?;
+    if context.is_none() && is_archive(&text.bytes) {
+        anyhow::bail!("a context archive on standard input is not supported yet");
+    }
+    Ok((text, context))
+}
+
+/// B-061: what on standard input is an archive and no Dockerfile.
+fn is_archive(bytes: &[u8]) -> bool {
+    castoff_layer::detect(bytes) != castoff_layer::Compression::None || castoff_layer::is_tar(bytes)
+}
+
+fn named_contexts(
+    request: &PlanRequest,
+    world: &mut World,
+) -> Result<BTreeMap<String, NamedContext>, BuildError> {
+    let mut contexts = BTreeMap::new();
+    for spec in &request.contexts {
+        let context = match &spec.source {
+            NamedContextSource::Directory(path) => {
+                let path = context::directory(&path.to_string_lossy())?;
+                let local = context::named_context(&path)?;
+                world.locals.insert(LocalName::Named(spec.name.clone()), local);
+                NamedContext::Directory
+            }
+            NamedContextSource::Image(reference) if reference.familiar() == "scratch:latest" => {
+                NamedContext::Scratch
+            }
+            NamedContextSource::Image(reference) => NamedContext::Image(reference.clone()),
+            NamedContextSource::OciLayout { path, tag, digest } => {
+                NamedContext::Image(layout(world, path, tag.as_deref(), *digest)?)
+            }
+            NamedContextSource::Git(_) | NamedContextSource::Http(_) => {
+                let name = &spec.name;
+                return Err(anyhow::anyhow!(
+                    "context `{name}`: only directories, images and layouts are supported yet"
+                )
+                .into());
+            }
+        };
+        contexts.insert(spec.name.clone(), context);
+    }
+    Ok(contexts)
+}
+
+/// Loads an OCI layout into the store and returns a name that leads to its image there (B-073).
+fn layout(
+    world: &World,
+    path: &std::path::Path,
+    tag: Option<&str>,
+    digest: Option<Digest>,
+) -> Result<Reference, BuildError> {
+    let found = import::find_in_layout(&world.store, path, tag, digest)?;
+    // Found by its digest alone; the name is only shown.
+    let name: Reference = "oci-layout/image".parse().map_err(anyhow::Error::from)?;
+    Ok(name.with_digest(found))
+}
+
+/// D-171.
+const SECRET_LIMIT: u64 = 500 << 10;
+
+fn secrets(specs: &[SecretSpec]) -> Result<BTreeMap<String, SecretValue>, BuildError> {
+    let mut secrets = BTreeMap::new();
+    for spec in specs {
+        let value = match &spec.source {
+            SecretSource::Variable(name) => {
+                use std::os::unix::ffi::OsStringExt;
+                std::env::var_os(name).map(OsStringExt::into_vec).unwrap_or_default()
+            }
+            SecretSource::File(path) => {
+                let error = |source| {
+                    anyhow::Error::from(source).context(format!(
+                        "secret `{}`: reading `{}`",
+                        spec.id,
+                        path.display()
+                    ))
+                };
+                let mut value = Vec::new();
+                let file = std::fs::File::open(path).map_err(error)?;
+                file.take(SECRET_LIMIT + 1).read_to_end(&mut value).map_err(error)?;
+                if value.len() as u64 > SECRET_LIMIT {
+                    return Err(anyhow::anyhow!("secret `{}` is larger than 500 KiB", spec.id).into());
+                }
+                value
+            }
+        };
+        secrets.insert(spec.id.clone(), SecretValue(value));
+    }
+    Ok(secrets)
+}
+
+/// Steps of the builder itself, numbered before those of the graph.
+struct Internal {
+    next: u32,
+}
+
+impl Internal {
+    /// Does some work and reports it as a step.
+    fn work<T>(
+        &mut self,
+        name: &str,
+        events: &mut dyn FnMut(Event),
+        work: impl FnOnce(&mut dyn FnMut(&str, u64)) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let step = StepId(self.next);
+        self.next += 1;
+        let digest = Digest::of(name.as_bytes());
+        events(Event::Planned { step, name: name.to_owned(), digest, inputs: Vec::new() });
+        events(Event::Started { step });
+        let result = work(&mut |item, bytes| {
+            let item = item.to_owned();
+            events(Event::Status { step, item, current: bytes, total: None, done: true });
+        });
+        let outcome = match &result {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Failed { message: format!("{error:#}") },
+        };
+        events(Event::Finished { step, outcome });
+        result
+    }
+}
+
+/// Returns the image of the result, named.
+pub(crate) fn assemble(
+    planned: &Planned,
+    solved: &Solved,
+    world: &World,
+    bodies: &Bodies<'_>,
+) -> Result<Image, BuildError> {
+    let plan = &planned.plan;
+    Ok(image::assemble(&plan.graph, &plan.output, solved, world, bodies)?)
+}

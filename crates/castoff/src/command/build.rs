@@ -1,0 +1,106 @@
+//! `castoff build`.
+
+use std::io;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use castoff_solver::Event;
+
+use super::Context;
+use crate::args::{BuildArgs, BuildRequest, ProgressMode};
+use crate::build::{self, BuildError, Built};
+use crate::exit;
+use crate::interrupt;
+use crate::progress::{self, Renderer};
+use crate::report;
+use crate::session::SessionOptions;
+
+/// How often the terminal view is drawn at least.
+const FRAME: Duration = Duration::from_millis(100);
+
+pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u8> {
+    let mut request = args.request(context.global, context.environment)?;
+    for notice in &request.notices {
+        super::remark(&format!("note: {notice}"));
+    }
+    add_proxies(&mut request, context);
+    if let Some(path) = &request.iidfile {
+        // An id of an earlier build must not be taken for this one's.
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let mut session = context.open(SessionOptions { jobs: request.jobs, lease: true })?;
+    let interrupted = interrupt::watch(&session.world.cancel)?;
+    let (built, tail) = show(&request, context, |events| build::build(&request, &mut session.world, events));
+    if interrupted.happened() {
+        return Ok(exit::INTERRUPTED);
+    }
+    match built {
+        Ok(built) => finish(&request, &built),
+        Err(error) => Ok(report::failure(&error, &tail, &mut io::stderr())),
+    }
+}
+
+/// The proxies of docker's `config.json` (B-008).
+fn add_proxies(request: &mut BuildRequest, context: &Context<'_>) {
+    let config = context.environment.docker_config_dir().map(|directory| directory.join("config.json"));
+    if let Some(bytes) = config.and_then(|path| std::fs::read(path).ok()) {
+        request.plan.add_proxies(&bytes);
+    }
+}
+
+/// Builds on one thread and shows progress on this one. Returns the result and the last output of the
+/// step that failed.
+fn show(
+    request: &BuildRequest,
+    context: &Context<'_>,
+    work: impl FnOnce(&mut dyn FnMut(Event)) -> Result<Built, BuildError> + Send,
+) -> (Result<Built, BuildError>, Vec<Vec<u8>>) {
+    let mut renderer = renderer(request.progress, context);
+    let mut tails = progress::Tails::default();
+    let start = Instant::now();
+    let built = std::thread::scope(|scope| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = scope.spawn(move || {
+            work(&mut |event| {
+                let _shown_or_over = sender.send(event);
+            })
+        });
+        loop {
+            match receiver.recv_timeout(FRAME) {
+                Ok(event) => {
+                    tails.event(&event);
+                    renderer.event(start.elapsed(), &event);
+                }
+                Err(RecvTimeoutError::Timeout) => renderer.tick(start.elapsed()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        thread.join().expect("a build does not panic")
+    });
+    renderer.finish(start.elapsed(), built.is_ok());
+    (built, tails.failed())
+}
+
+fn renderer(mode: ProgressMode, context: &Context<'_>) -> Renderer {
+    progress::renderer(mode, context.environment)
+}
+
+fn finish(request: &BuildRequest, built: &Built) -> anyhow::Result<u8> {
+    if !matches!(request.progress, ProgressMode::Quiet | ProgressMode::None | ProgressMode::RawJson) {
+        report::warnings(&built.warnings, &built.dockerfile, request.debug, &mut io::stderr());
+        if request.tags.is_empty()
+            && request.outputs.is_empty()
+            && request.metadata_file.is_none()
+            && request.iidfile.is_none()
+        {
+            super::remark("note: the image has no name; give one with -t NAME, or choose an output with -o");
+        }
+    }
+    match &built.image {
+        Some(image) if request.progress == ProgressMode::Quiet => super::print(&format!("{}\n", image.id())),
+        _ => Ok(exit::SUCCESS),
+    }
+}

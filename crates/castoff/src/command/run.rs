@@ -1,0 +1,217 @@
+//! `castoff run`: a command in an image, or in a stage of what a directory builds.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use castoff_oci::ContainerConfig;
+use castoff_sandbox::{MountKind, MountSpec, Network, Output, Status, Stdin};
+use castoff_solver::{Bodies, Messenger, RunEnvironment, SnapshotLayer, World, passwd, snapshot};
+
+use super::Context;
+use crate::args::{ContextArgs, PlanRequest, RunArgs};
+use crate::build;
+use crate::exit;
+use crate::image;
+use crate::report;
+
+/// Docker's exit codes for commands that cannot be started.
+const CANNOT_RUN: u8 = 125;
+
+pub(super) fn run(args: &RunArgs, context: &Context<'_>) -> anyhow::Result<u8> {
+    let (subject, command) = args.words.split_first().context("an image or directory is needed")?;
+    let subject = subject.to_string_lossy();
+    let mut session = context.session()?;
+    let is_directory = args.target.is_some()
+        || args.file.is_some()
+        || Path::new(&*subject).is_dir() && subject.contains(['.', '/']);
+    if is_directory {
+        let (layers, config, env) = match stage(args, &subject, context, &mut session.world)? {
+            Ok(found) => found,
+            Err(code) => return Ok(code),
+        };
+        let bodies = Bodies::new(&session.world);
+        return start(args, command, &layers, &config, env, &session.world, &bodies);
+    }
+    let named = match image::find(&session.world.store, &subject) {
+        Ok(named) => named,
+        Err(missing) => fetch(&session.world, &subject).map_err(|error| error.context(missing))?,
+    };
+    let bodies = Bodies::new(&session.world);
+    let layers = named
+        .image(&bodies)?
+        .layers
+        .into_iter()
+        .map(|layer| SnapshotLayer::Stored(layer.id))
+        .collect::<Vec<_>>();
+    let config = named.config.value().config.clone();
+    start(args, command, &layers, &config, Vec::new(), &session.world, &bodies)
+}
+
+/// An image that the store does not have is asked of its registry.
+fn fetch(world: &World, name: &str) -> anyhow::Result<image::Named> {
+    let reference = name.parse()?;
+    let found = castoff_solver::resolve(world, &reference, &castoff_oci::Platform::host(), false)?;
+    image::find(&world.store, &format!("{}@{}", reference.name(), found.manifest))
+}
+
+type Stage = (Vec<SnapshotLayer>, ContainerConfig, Vec<(String, String)>);
+
+/// Builds a stage and returns its layers, config and variables; or the exit code of the failure.
+fn stage(
+    args: &RunArgs,
+    directory: &str,
+    context: &Context<'_>,
+    world: &mut World,
+) -> anyhow::Result<Result<Stage, u8>> {
+    let flags = ContextArgs {
+        file: args.file.clone(),
+        target: args.target.clone(),
+        build_arg: args.build_arg.clone(),
+        build_context: args.build_context.clone(),
+        ..ContextArgs::default()
+    };
+    let request = PlanRequest::of_context(directory, &flags, context.environment)?;
+    let planned = match build::plan(&request, world, &mut |_| {}) {
+        Ok(planned) => planned,
+        Err(error) => return Ok(Err(report::failure(&error, &[], &mut io::stderr()))),
+    };
+    let bodies = Bodies::new(world);
+    let vertex = planned.plan.output.vertex;
+    let mut tails = crate::progress::Tails::default();
+    let solved =
+        match build::solve_plan(&planned, &[vertex], world, &bodies, &mut |event| tails.event(&event)) {
+            Ok(solved) => solved,
+            Err(error) => return Ok(Err(report::failure(&error, &tails.failed(), &mut io::stderr()))),
+        };
+    let result = |id| solved.result(id).expect("what the stage needs is solved").clone();
+    let layers = snapshot(&planned.plan.graph, world, vertex, &result)?;
+    let environment = planned
+        .plan
+        .stages
+        .iter()
+        .find(|stage| stage.vertex == vertex)
+        .map(|stage| stage.environment.clone())
+        .unwrap_or_default();
+    Ok(Ok((layers, planned.plan.output.config.config.clone(), environment)))
+}
+
+fn start(
+    args: &RunArgs,
+    command: &[OsString],
+    layers: &[SnapshotLayer],
+    config: &ContainerConfig,
+    environment: Vec<(String, String)>,
+    world: &World,
+    bodies: &Bodies<'_>,
+) -> anyhow::Result<u8> {
+    let (messenger, _events) = Messenger::channel();
+    let view = bodies.view(layers, &messenger)?;
+    let user = args.user.as_deref().unwrap_or(&config.user);
+    let ids = passwd::resolve_user(&view, user)?;
+    let argv = argv(args, command, config)?;
+    let workdir = args.workdir.clone().unwrap_or_else(|| {
+        if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() }
+    });
+    let network = match args.network.as_deref() {
+        None | Some("host" | "default" | "bridge") => Network::Host,
+        Some("none") => Network::None,
+        Some(other) => anyhow::bail!("network `{other}` is not supported yet: host or none"),
+    };
+    let mut lowers = bodies.directories(layers, &messenger)?;
+    lowers.reverse();
+    castoff_solver::deduplicate(&mut lowers);
+    let active = world.store.prepare_layer()?;
+    let run = RunEnvironment {
+        argv: &argv,
+        env: variables(args, config, environment, &ids.home),
+        workdir: &workdir,
+        hostname: "castoff",
+        extra_hosts: &[],
+        ids: &ids,
+        network,
+    };
+    let mut spec = run.spec(world, lowers, active.fs().to_owned(), active.work().to_owned());
+    spec.output = Output::Inherit;
+    spec.stdin = if args.interactive || args.tty { Stdin::Inherit } else { Stdin::Null };
+    spec.mounts = args.volume.iter().map(|text| volume(text)).collect::<anyhow::Result<_>>()?;
+    let interrupted = crate::interrupt::watch(&world.cancel)?;
+    let exit = match castoff_sandbox::run(&spec, &world.cancel, &mut |_, _| {}) {
+        Ok(exit) => exit,
+        Err(error) => {
+            super::complain(&error.to_string());
+            return Ok(CANNOT_RUN);
+        }
+    };
+    if interrupted.happened() {
+        return Ok(exit::INTERRUPTED);
+    }
+    Ok(match exit.status {
+        Status::Code(code) => u8::try_from(code).unwrap_or(exit::FAILURE),
+        Status::Signal(signal) => u8::try_from(128 + signal).unwrap_or(exit::FAILURE),
+        Status::Cancelled | Status::TimedOut => exit::INTERRUPTED,
+    })
+}
+
+/// `--entrypoint` replaces both of the image's; words after the image replace CMD (as in docker run).
+fn argv(args: &RunArgs, command: &[OsString], config: &ContainerConfig) -> anyhow::Result<Vec<String>> {
+    let given: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut argv = match args.entrypoint.as_deref() {
+        Some("") => Vec::new(),
+        Some(program) => vec![program.to_owned()],
+        None => config.entrypoint.clone().unwrap_or_default(),
+    };
+    if !given.is_empty() {
+        argv.extend(given);
+    } else if args.entrypoint.is_none() {
+        argv.extend(config.cmd.clone().unwrap_or_default());
+    }
+    if argv.is_empty() {
+        anyhow::bail!("the image names no command: give one after it");
+    }
+    Ok(argv)
+}
+
+fn variables(
+    args: &RunArgs,
+    config: &ContainerConfig,
+    environment: Vec<(String, String)>,
+    home: &str,
+) -> Vec<(String, String)> {
+    let split =
+        |entry: &String| entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut variables: Vec<(String, String)> =
+        config.env.iter().flatten().filter_map(split).chain(environment).collect();
+    variables.extend([("HOME".to_owned(), home.to_owned()), ("HOSTNAME".to_owned(), "castoff".to_owned())]);
+    if args.tty {
+        variables.push(("TERM".to_owned(), "xterm".to_owned()));
+    }
+    for text in &args.env {
+        match text.split_once('=') {
+            Some((name, value)) => variables.push((name.to_owned(), value.to_owned())),
+            None => variables.extend(std::env::var(text).ok().map(|value| (text.clone(), value))),
+        }
+    }
+    // The last of equal names counts.
+    let mut seen = std::collections::BTreeSet::new();
+    variables.reverse();
+    variables.retain(|(name, _)| seen.insert(name.clone()));
+    variables.reverse();
+    variables
+}
+
+/// Reads `SOURCE:TARGET[:ro|rw]`.
+fn volume(text: &str) -> anyhow::Result<MountSpec> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, writable) = match parts[..] {
+        [source, target] | [source, target, "rw"] => (source, target, true),
+        [source, target, "ro"] => (source, target, false),
+        _ => anyhow::bail!("volume `{text}`: expected SOURCE:TARGET[:ro]"),
+    };
+    if !target.starts_with('/') {
+        anyhow::bail!("volume `{text}`: the target must be an absolute path");
+    }
+    let source = std::fs::canonicalize(source).with_context(|| format!("volume `{text}`"))?;
+    Ok(MountSpec { target: PathBuf::from(target), kind: MountKind::Bind { source, writable } })
+}

@@ -1,0 +1,335 @@
+//! The outputs of a build: what was asked for by `--output` and `--tag`, and the files about it
+//! (section 4 of the specification).
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use castoff_graph::VertexId;
+use castoff_layer::{TarOptions, TarWriter};
+use castoff_oci::{Descriptor, Digest};
+use castoff_solver::export::archive::{self, ArchiveCompression, ArchiveKind};
+use castoff_solver::export::image::{self, Image};
+use castoff_solver::export::tree::{self, TreeExport};
+use castoff_solver::{Bodies, Event, Messenger, Outcome, Solved, StepId, World, snapshot};
+use serde_json::json;
+
+use crate::args::{BuildRequest, EpochOverride, ImageAttributes, LayerCompression, OutputFile, OutputSpec};
+use crate::build::{BuildError, Planned, assemble};
+
+/// Makes every output and writes the files about the result. Returns the image, if one was made.
+pub fn outputs(
+    request: &BuildRequest,
+    planned: &Planned,
+    solved: &Solved,
+    world: &World,
+    bodies: &Bodies<'_>,
+    step: StepId,
+    events: &mut dyn FnMut(Event),
+) -> Result<Option<Image>, BuildError> {
+    let only_files = !request.outputs.is_empty()
+        && request.outputs.iter().all(|output| {
+            matches!(output, OutputSpec::Local { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly)
+        });
+    let mut exporter = Exporter { planned, solved, world, bodies, step, events };
+    let mut image = None;
+    let mut pushed = None;
+    if !only_files {
+        image = Some(exporter.image(request)?);
+    }
+    for output in &request.outputs {
+        if let Some(descriptor) = exporter.output(output, image.as_ref())? {
+            pushed = Some(descriptor);
+        }
+    }
+    if let Some(image) = &image {
+        let descriptor = pushed.unwrap_or_else(|| image.descriptor());
+        about(request, image, &descriptor)?;
+    }
+    Ok(image)
+}
+
+struct Exporter<'a> {
+    planned: &'a Planned,
+    solved: &'a Solved,
+    world: &'a World,
+    bodies: &'a Bodies<'a>,
+    step: StepId,
+    events: &'a mut dyn FnMut(Event),
+}
+
+impl Exporter<'_> {
+    /// Puts the image into the store under its names.
+    fn image(&mut self, request: &BuildRequest) -> Result<Image, BuildError> {
+        let mut names = request.tags.clone();
+        for output in &request.outputs {
+            if let OutputSpec::Image { image, .. } = output {
+                names.extend(image.names.iter().filter(|name| !request.tags.contains(name)).cloned());
+            }
+        }
+        let step = self.begin("exporting to image");
+        self.item(step, "exporting layers", false);
+        let image = assemble(self.planned, self.solved, self.world, self.bodies);
+        let image = match image {
+            Ok(image) => image,
+            Err(error) => {
+                (self.events)(Event::Finished {
+                    step,
+                    outcome: Outcome::Failed { message: error.to_string() },
+                });
+                return Err(error);
+            }
+        };
+        self.item(step, "exporting layers", true);
+        self.item(step, &format!("exporting manifest {}", image.manifest.digest()), true);
+        self.item(step, &format!("writing image {}", image.id()), true);
+        image::tag(self.world, &image, &names)?;
+        for name in &names {
+            self.item(step, &format!("naming to {name}"), true);
+        }
+        (self.events)(Event::Finished { step, outcome: Outcome::Done });
+        Ok(image)
+    }
+
+    fn output(
+        &mut self,
+        output: &OutputSpec,
+        image: Option<&Image>,
+    ) -> Result<Option<Descriptor>, BuildError> {
+        match output {
+            OutputSpec::CacheOnly => Ok(None),
+            OutputSpec::Image { push: false, .. } => Ok(None),
+            OutputSpec::Image { push: true, .. } => Err(unsupported("pushing")),
+            OutputSpec::Docker { dest: None, .. } => Err(unsupported("loading into an engine")),
+            OutputSpec::Local { delete: true, .. } => Err(unsupported("mode=delete")),
+            OutputSpec::Local { dest, epoch, .. } => {
+                let dest = dest.clone();
+                let epoch = self.epoch(*epoch);
+                self.files("exporting to client directory", |exporter, view| {
+                    std::fs::create_dir_all(&dest)?;
+                    let ownership = exporter.world.machine.ownership;
+                    let export = TreeExport { ignore: None, epoch, owned_by_caller: true };
+                    Ok(tree::write_directory(view, b"", &dest, ownership, &export)?)
+                })?;
+                Ok(None)
+            }
+            OutputSpec::Tar { dest, epoch, .. } => {
+                let epoch = self.epoch(*epoch);
+                self.files("exporting to client tarball", |_, view| {
+                    to_file(dest, &mut |to| {
+                        let mut tar = TarWriter::new(to, TarOptions::default());
+                        let export = TreeExport { ignore: None, epoch, owned_by_caller: false };
+                        tree::write_view(view, b"", &mut tar, &export)?;
+                        tar.finish()?;
+                        Ok(())
+                    })
+                })?;
+                Ok(None)
+            }
+            OutputSpec::Oci { dest, image: attributes } => {
+                self.archive("exporting to oci image format", ArchiveKind::Oci, Some(dest), attributes, image)
+            }
+            OutputSpec::Docker { dest: Some(dest), image: attributes } => self.archive(
+                "exporting to docker image format",
+                ArchiveKind::Docker,
+                Some(dest),
+                attributes,
+                image,
+            ),
+            OutputSpec::OciDirectory { dest, image: attributes } => {
+                let dest = dest.clone();
+                let (world, bodies) = (self.world, self.bodies);
+                let image = image.expect("an image output makes an image");
+                let compression = compression(attributes)?;
+                let names = attributes.names.clone();
+                self.step("exporting to oci image format", |messenger| {
+                    Ok(Some(archive::write_layout(
+                        image,
+                        &names,
+                        compression,
+                        world,
+                        bodies,
+                        messenger,
+                        &dest,
+                    )?))
+                })
+            }
+        }
+    }
+
+    fn epoch(&self, given: Option<EpochOverride>) -> Option<i64> {
+        match given {
+            None => self.planned.plan.output.epoch,
+            Some(EpochOverride::Disabled) => None,
+            Some(EpochOverride::Seconds(seconds)) => Some(seconds),
+        }
+    }
+
+    fn archive(
+        &mut self,
+        name: &str,
+        kind: ArchiveKind,
+        dest: Option<&OutputFile>,
+        attributes: &ImageAttributes,
+        image: Option<&Image>,
+    ) -> Result<Option<Descriptor>, BuildError> {
+        let image = image.expect("an image output makes an image");
+        let dest = dest.expect("checked by the caller");
+        let compression = compression(attributes)?;
+        let (world, bodies) = (self.world, self.bodies);
+        self.step(name, |messenger| {
+            to_file(dest, &mut |to| {
+                let descriptor = archive::write_archive(
+                    image,
+                    &attributes.names,
+                    kind,
+                    compression,
+                    world,
+                    bodies,
+                    messenger,
+                    to,
+                )?;
+                Ok(Some(descriptor))
+            })
+        })
+    }
+
+    /// Gives the result's files to `write`.
+    fn files(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&FileExport<'_>, &castoff_layer::View) -> anyhow::Result<()> + Send,
+    ) -> Result<(), BuildError> {
+        let (planned, solved, world, bodies) = (self.planned, self.solved, self.world, self.bodies);
+        self.step(name, |messenger| {
+            let result = |id: VertexId| solved.result(id).expect("what an output needs is solved").clone();
+            let layers = snapshot(&planned.plan.graph, world, planned.plan.output.vertex, &result)?;
+            let view = bodies.view(&layers, messenger)?;
+            write(&FileExport { world }, &view)?;
+            Ok(None)
+        })
+        .map(drop)
+    }
+
+    /// Does some work as a step of its own; its progress is shown while it works.
+    fn step(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&Messenger) -> anyhow::Result<Option<Descriptor>> + Send,
+    ) -> Result<Option<Descriptor>, BuildError> {
+        let step = self.begin(name);
+        let (messenger, receiver) = Messenger::channel();
+        let result = receiver.serve(messenger, &mut *self.events, work);
+        let outcome = match &result {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Failed { message: format!("{error:#}") },
+        };
+        (self.events)(Event::Finished { step, outcome });
+        Ok(result?)
+    }
+
+    fn begin(&mut self, name: &str) -> StepId {
+        let step = self.step;
+        self.step = StepId(step.0 + 1);
+        let digest = Digest::of(format!("{name} {}", step.0).as_bytes());
+        (self.events)(Event::Planned { step, name: name.to_owned(), digest, inputs: Vec::new() });
+        (self.events)(Event::Started { step });
+        step
+    }
+
+    fn item(&mut self, step: StepId, item: &str, done: bool) {
+        (self.events)(Event::Status { step, item: item.to_owned(), current: 0, total: None, done });
+    }
+}
+
+struct FileExport<'a> {
+    world: &'a World,
+}
+
+fn unsupported(what: &str) -> BuildError {
+    BuildError::Other(anyhow::anyhow!("{what} is not supported yet"))
+}
+
+fn compression(attributes: &ImageAttributes) -> Result<ArchiveCompression, BuildError> {
+    if attributes.oci_mediatypes == Some(false) {
+        return Err(unsupported("oci-mediatypes=false"));
+    }
+    if attributes.rewrite_timestamp {
+        return Err(unsupported("rewrite-timestamp=true"));
+    }
+    Ok(ArchiveCompression {
+        compression: match attributes.compression {
+            None | Some(LayerCompression::Gzip) => castoff_oci::LayerCompression::Gzip,
+            Some(LayerCompression::Zstd) => castoff_oci::LayerCompression::Zstd,
+            Some(LayerCompression::Uncompressed) => castoff_oci::LayerCompression::None,
+        },
+        level: attributes.compression_level,
+        force: attributes.force_compression,
+    })
+}
+
+/// Opens an output and gives it to `write`. A file appears under its name when it is complete (B-223);
+/// a device or pipe that is there already is written to as it is.
+fn to_file<T>(
+    dest: &OutputFile,
+    write: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let path = match dest {
+        OutputFile::Stdout => {
+            let mut stdout = io::BufWriter::with_capacity(256 << 10, io::stdout().lock());
+            let result = write(&mut stdout)?;
+            stdout.flush()?;
+            return Ok(result);
+        }
+        OutputFile::Path(path) => path,
+    };
+    let special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+    let temporary = if special { path.clone() } else { beside(path) };
+    let file = if special { File::options().write(true).open(path)? } else { File::create(&temporary)? };
+    let mut buffered = io::BufWriter::with_capacity(256 << 10, file);
+    let result = write(&mut buffered).and_then(|result| {
+        buffered.flush()?;
+        Ok(result)
+    });
+    if special {
+        return result;
+    }
+    match result {
+        Ok(result) => {
+            std::fs::rename(&temporary, path)?;
+            Ok(result)
+        }
+        Err(error) => {
+            let _already_failing = std::fs::remove_file(&temporary);
+            Err(error)
+        }
+    }
+}
+
+fn beside(path: &Path) -> std::path::PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Writes `--iidfile` and `--metadata-file` (B-021, B-113).
+fn about(request: &BuildRequest, image: &Image, descriptor: &Descriptor) -> Result<(), BuildError> {
+    if let Some(path) = &request.iidfile {
+        archive::write_file(path, &mut image.id().to_string().as_bytes())?;
+    }
+    if let Some(path) = &request.metadata_file {
+        let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
+        let mut metadata = json!({
+            "containerimage.config.digest": image.config.digest().to_string(),
+            "containerimage.descriptor": descriptor,
+            "containerimage.digest": descriptor.digest.to_string(),
+        });
+        if !names.is_empty() {
+            metadata["image.name"] = json!(names.join(","));
+        }
+        let mut text = serde_json::to_vec_pretty(&metadata).map_err(anyhow::Error::from)?;
+        text.push(b'\n');
+        archive::write_file(path, &mut text.as_slice())?;
+    }
+    Ok(())
+}

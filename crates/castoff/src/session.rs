@@ -1,0 +1,92 @@
+//! What every command that touches the store begins with: the store, the registries, the machine.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use castoff_layer::{OpaqueXattr, Ownership};
+use castoff_registry::{Client, Config, ConfigEnvironment};
+use castoff_sandbox::{Cancel, Entered, IdMap};
+use castoff_solver::{MachineMode, World};
+use castoff_store::{Boot, Lease, Store};
+
+use crate::args::{Environment, GlobalArgs};
+use crate::host;
+
+/// An open store and what surrounds it. The lease keeps what the command uses from collection.
+pub struct Session {
+    /// What the solver works with.
+    pub world: World,
+    _lease: Option<Lease>,
+}
+
+/// How a session is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOptions {
+    /// Steps at once; `None` is as many as there are processors, and at least four, because steps wait
+    /// more than they compute.
+    pub jobs: Option<usize>,
+    /// Whether what is used must be protected from collection.
+    pub lease: bool,
+}
+
+/// Opens the store and reads the configuration.
+pub fn open(
+    global: &GlobalArgs,
+    environment: &Environment,
+    entered: &Entered,
+    options: SessionOptions,
+) -> anyhow::Result<Session> {
+    let root = environment
+        .store_root(global.root.as_deref())
+        .context("no place for the store: set CASTOFF_ROOT, XDG_DATA_HOME or HOME, or give --root")?;
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let store = Store::open(&root, &Boot { boot_id: boot_id.trim().to_owned() })
+        .with_context(|| format!("opening the store `{}`", root.display()))?;
+    let lease = if options.lease { Some(store.lease()?) } else { None };
+    let registry = Client::new(Config::load(&configuration(environment))?);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let world = World {
+        store,
+        registry,
+        locals: Default::default(),
+        secrets: Default::default(),
+        machine: mode(entered, options.jobs.unwrap_or_else(|| processors.max(4))),
+        host: host::host_files(),
+        cancel: Cancel::new().context("preparing to be interrupted")?,
+        clock: now,
+    };
+    Ok(Session { world, _lease: lease })
+}
+
+fn mode(entered: &Entered, jobs: usize) -> MachineMode {
+    let (opaque, ownership, user_namespace) = match entered {
+        Entered::UserNamespace(IdMap::Single) => (OpaqueXattr::User, Ownership::Record, true),
+        Entered::UserNamespace(IdMap::Identity | IdMap::Range) => (OpaqueXattr::User, Ownership::Keep, true),
+        Entered::Root | Entered::Exited(_) => (OpaqueXattr::Trusted, Ownership::Keep, false),
+        // Without a namespace an ordinary user can neither give files away nor set `trusted` attributes.
+        Entered::Confined { .. } if !rustix::process::geteuid().is_root() => {
+            (OpaqueXattr::User, Ownership::Record, false)
+        }
+        Entered::Confined { .. } => (OpaqueXattr::User, Ownership::Keep, false),
+    };
+    MachineMode { opaque, ownership, user_namespace, jobs }
+}
+
+fn configuration(environment: &Environment) -> ConfigEnvironment {
+    let path = |name: &str| environment.filled(name).map(PathBuf::from);
+    ConfigEnvironment {
+        home: environment.home(),
+        docker_config: path("DOCKER_CONFIG"),
+        registry_auth_file: path("REGISTRY_AUTH_FILE"),
+        runtime_dir: path("XDG_RUNTIME_DIR"),
+        registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
+        path: environment.raw("PATH").map(ToOwned::to_owned),
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
