@@ -99,8 +99,17 @@ pub fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
     ranked.filter(|(edits, _)| *edits <= limit).min_by_key(|(edits, _)| *edits).map(|(_, near)| near)
 }
 
-/// Counts insertions, deletions and replacements between two words.
+/// Counts insertions, deletions and replacements between two words. The same letters in another order
+/// count as one.
 fn edits(left: &str, right: &str) -> usize {
+    let sorted = |word: &str| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    if left != right && sorted(left) == sorted(right) {
+        return 1;
+    }
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (line, from) in left.chars().enumerate() {

@@ -22,7 +22,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{ArgAction, ValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, ContextArgs, PlanArgs, StepArgs};
@@ -133,24 +133,36 @@ pub struct Stop {
 /// Reads the words of the command line, the name of the program first.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Invocation, Stop> {
     let (words, docker) = invocation::normalise(words.into_iter().collect());
-    let parsed = command().try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
-    match parsed {
+    let matches = switches_take_values(command()).try_get_matches_from(&words);
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(Cli { global, command }) => Ok(Invocation { command, global, docker }),
-        Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            let code = match (asked, docker) {
-                (true, _) => exit::SUCCESS,
-                (false, true) => exit::DOCKER_USAGE,
-                (false, false) => exit::USAGE,
-            };
-            Err(Stop { text: error.render().to_string(), asked, code })
-        }
+        Err(error) => Err(stop(error, words, docker)),
     }
+}
+
+fn stop(mut error: clap::Error, words: Vec<OsString>, docker: bool) -> Stop {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let help = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if error.kind() == ErrorKind::DisplayHelp || error.kind() == help {
+        // Help shows switches as people write them, without the value that they may have.
+        error = command().try_get_matches_from(words).err().unwrap_or(error);
+    }
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::SuggestedArg)
+        && unsupported::is_unsupported(flag.trim_start_matches('-'))
+    {
+        error.remove(ContextKind::SuggestedArg);
+    }
+    let code = match (asked, docker) {
+        (true, _) => exit::SUCCESS,
+        (false, true) => exit::DOCKER_USAGE,
+        (false, false) => exit::USAGE,
+    };
+    Stop { text: error.render().to_string(), asked, code }
 }
 
 /// Returns the description of the command line, for completions and manual pages.
 pub fn command() -> clap::Command {
-    switches_take_values(Cli::command())
+    Cli::command()
 }
 
 /// Lets every switch take a value after `=`, as Go's flag packages do: `--pull=false`. `-qt name` still
@@ -165,8 +177,6 @@ fn switches_take_values(command: clap::Command) -> clap::Command {
             .require_equals(true)
             .default_value("false")
             .default_missing_value("true")
-            .hide_default_value(true)
-            .value_name("BOOL")
             .value_parser(ValueParser::new(fields::boolean))
     });
     command.mut_subcommands(switches_take_values)

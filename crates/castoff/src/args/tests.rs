@@ -1,1 +1,431 @@
-//! x
+use super::*;
+use castoff_graph::NetworkMode;
+use std::path::Path;
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(OsString::from).collect()
+}
+
+/// Returns the request of a command line, or the words of what is wrong with it.
+fn request(line: &str, environment: &Environment) -> Result<BuildRequest, String> {
+    let invocation = parse(words(line)).map_err(|stop| stop.text)?;
+    let Command::Build(args) = &invocation.command else { panic!("`{line}` is a build") };
+    args.request(&invocation.global, environment).map_err(|error| {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    })
+}
+
+fn accepted(line: &str) -> BuildRequest {
+    request(line, &Environment::default()).unwrap_or_else(|error| panic!("`{line}`: {error}"))
+}
+
+fn familiar(tags: &[castoff_oci::Reference]) -> Vec<String> {
+    tags.iter().map(castoff_oci::Reference::familiar).collect()
+}
+
+#[test]
+fn the_description_of_the_command_line_is_consistent() {
+    switches_take_values(command()).debug_assert();
+    command().debug_assert();
+}
+
+// B-001
+#[test]
+fn a_build_has_many_names() {
+    let check = |line: &str, docker: bool| {
+        let invocation = parse(words(line)).unwrap_or_else(|stop| panic!("`{line}`: {}", stop.text));
+        assert!(matches!(invocation.command, Command::Build(_)), "{line}");
+        assert_eq!(invocation.docker, docker, "{line}");
+    };
+    check("castoff build .", false);
+    check("castoff bud .", false);
+    check("castoff buildx build .", false);
+    check("castoff --root /s build .", false);
+    check("castoff --root /s buildx b .", false);
+    check("/usr/bin/docker build .", true);
+    check("docker image build .", true);
+    check("docker builder build .", true);
+    check("docker buildx build .", true);
+    check("docker buildx b .", true);
+    check("docker-buildx build .", true);
+    check("docker-buildx b .", true);
+    check("docker-buildx buildx build .", true);
+    let images = parse(words("docker image ls")).expect("a list");
+    assert!(matches!(images.command, Command::Images(_)));
+}
+
+// B-002
+#[test]
+fn flags_stand_anywhere_and_combine() {
+    let check = |line: &str| {
+        let request = accepted(line);
+        assert_eq!(familiar(&request.tags), ["app:latest"], "{line}");
+        assert_eq!(request.progress, ProgressMode::Quiet, "{line}");
+        assert_eq!(request.plan.context, ContextSpec::Directory(".".into()), "{line}");
+    };
+    check("castoff build -q -t app .");
+    check("castoff build -qt app .");
+    check("castoff build -qtapp .");
+    check("castoff build . -q --tag=app");
+    check("castoff build --quiet --tag app -- .");
+    check("castoff build --quiet=true . -t=app");
+    check("castoff build -q=1 . -t app");
+}
+
+#[test]
+fn switches_take_the_booleans_of_go() {
+    let check = |line: &str, pull: bool| assert_eq!(accepted(line).plan.pull, pull, "{line}");
+    check("castoff build .", false);
+    check("castoff build --pull .", true);
+    check("castoff build --pull=T .", true);
+    check("castoff build --pull=false .", false);
+    check("castoff build --pull --pull=false .", false);
+    assert!(request("castoff build --pull=yes .", &Environment::default()).is_err());
+}
+
+#[test]
+fn later_uses_of_a_flag_or_name_win() {
+    let request = accepted(
+        "castoff build -f one -f two --build-arg A=1 --build-arg B=2 --build-arg A=3 --label a=1 --label a \
+         --secret id=s,src=one --secret id=s,src=two --build-context c=one --build-context c:latest=two .",
+    );
+    assert_eq!(request.plan.file, Some(FileSpec::Path("two".into())));
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(request.plan.build_args, [pair("A", "3"), pair("B", "2")]);
+    assert_eq!(request.plan.labels, [pair("a", "")]);
+    assert_eq!(request.secrets, [SecretSpec { id: "s".into(), source: SecretSource::File("two".into()) }]);
+    let source = NamedContextSource::Directory("two".into());
+    assert_eq!(request.plan.contexts, [NamedContextSpec { name: "c".into(), source }]);
+}
+
+// B-013
+#[test]
+fn a_build_arg_without_value_is_taken_from_the_environment() {
+    let environment = Environment::of(&[("A", "1"), ("SOURCE_DATE_EPOCH", "7")]);
+    let request =
+        request("castoff build --build-arg A --build-arg B --build-arg C= .", &environment).expect("valid");
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(request.plan.build_args, [pair("A", "1"), pair("C", ""), pair("SOURCE_DATE_EPOCH", "7")]);
+    assert_eq!(request.plan.epoch(), Some(7));
+}
+
+// B-008
+#[test]
+fn proxies_of_the_config_are_build_args_unless_given() {
+    let mut plan = accepted("castoff build --build-arg Http_Proxy=mine .").plan;
+    plan.add_proxies(br#"{"proxies": {"default": {"httpProxy": "theirs", "noProxy": "local"}}}"#);
+    let names: Vec<&str> = plan.build_args.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["Http_Proxy", "NO_PROXY", "no_proxy"]);
+    plan.add_proxies(b"{not json");
+    assert_eq!(plan.build_args.len(), 3);
+}
+
+// B-029
+#[test]
+fn a_platform_is_normalised() {
+    let default = Environment::of(&[("DOCKER_DEFAULT_PLATFORM", "linux/arm64/v8")]);
+    let check = |flags: &str, environment: &Environment, expected: Option<&str>| {
+        let request = request(&format!("castoff build {flags} ."), environment).expect("valid");
+        assert_eq!(
+            request.plan.platform.map(|platform| platform.to_string()).as_deref(),
+            expected,
+            "{flags}"
+        );
+    };
+    check("", &Environment::default(), None);
+    check("", &default, Some("linux/arm64"));
+    check("--platform linux/x86_64", &default, Some("linux/amd64"));
+    check("--platform linux/arm", &default, Some("linux/arm/v7"));
+    check("--platform linux/amd64,linux/amd64", &default, Some("linux/amd64"));
+}
+
+// B-063, B-068
+#[test]
+fn a_context_is_a_directory_a_stream_or_a_url() {
+    let check = |text: &str, expected: ContextSpec| assert_eq!(ContextSpec::parse(text), expected, "{text}");
+    let git = |text: &str| ContextSpec::Git(text.to_owned());
+    check(".", ContextSpec::Directory(".".into()));
+    check("dir/app.git", ContextSpec::Directory("dir/app.git".into()));
+    check("-", ContextSpec::Stdin);
+    check("https://h/r.git", git("https://h/r.git"));
+    check("https://h/r.git#main:sub", git("https://h/r.git#main:sub"));
+    check("https://h/r.git?ref=x", git("https://h/r.git?ref=x"));
+    check("https://h/r.tar.gz", ContextSpec::Http("https://h/r.tar.gz".to_owned()));
+    check("https://h/r#x.git", ContextSpec::Http("https://h/r#x.git".to_owned()));
+    check("git@h:r", git("git@h:r"));
+    check("ssh://h/r", git("ssh://h/r"));
+    check("github.com/o/r", git("github.com/o/r"));
+}
+
+// B-072
+#[test]
+fn a_named_context_is_told_by_its_scheme() {
+    let check = |text: &str, name: &str, expected: Option<NamedContextSource>| {
+        let spec = NamedContextSpec::parse(text).ok();
+        assert_eq!(spec, expected.map(|source| NamedContextSpec { name: name.to_owned(), source }), "{text}");
+    };
+    let image = |name: &str| Some(NamedContextSource::Image(name.parse().expect("a reference")));
+    let layout = |path: &str, tag: Option<&str>| {
+        let tag = tag.map(str::to_owned);
+        Some(NamedContextSource::OciLayout { path: path.into(), tag, digest: None })
+    };
+    check("src=../src", "src", Some(NamedContextSource::Directory("../src".into())));
+    check("docker.io/library/alpine:latest=docker-image://alpine:3", "alpine", image("alpine:3"));
+    check("alpine:3=container-image://busybox", "alpine:3", image("busybox"));
+    check("base=oci-layout://out", "base", layout("out", None));
+    check("base=oci-layout:///abs/out:v1", "base", layout("/abs/out", Some("v1")));
+    check("base=oci-layout://a:b/out", "base", layout("a:b/out", None));
+    check("base=https://h/r.git", "base", Some(NamedContextSource::Git("https://h/r.git".to_owned())));
+    check("base=https://h/f", "base", Some(NamedContextSource::Http("https://h/f".to_owned())));
+    check("base=oci-layout://out@sha256:12", "base", None);
+    check("base=target:x", "base", None);
+    check("Bad Name=.", "", None);
+    check("noequals", "", None);
+    check("=x", "", None);
+    check("x=", "", None);
+}
+
+// B-092 to B-105
+#[test]
+fn outputs_are_read() {
+    let local = |dest: &str| OutputSpec::Local {
+        dest: dest.into(),
+        delete: false,
+        platform_split: None,
+        epoch: None,
+    };
+    let tar = |dest| OutputSpec::Tar { dest, platform_split: None, epoch: None };
+    let check =
+        |text: &str, expected: OutputSpec| assert_eq!(OutputSpec::parse(text), Ok(expected), "{text}");
+    let image = ImageAttributes::default;
+    let path = |path: &str| OutputFile::Path(path.into());
+    check("out", local("out"));
+    check("-", tar(OutputFile::Stdout));
+    check("type=local,dest=out", local("out"));
+    check("TYPE=local,Dest=out", local("out"));
+    check("type=tar", tar(OutputFile::Stdout));
+    check("type=tar,dest=out.tar", tar(path("out.tar")));
+    check("type=oci,dest=out.tar", OutputSpec::Oci { dest: path("out.tar"), image: image() });
+    check("type=oci,dest=out,tar=false", OutputSpec::OciDirectory { dest: "out".into(), image: image() });
+    check("type=docker", OutputSpec::Docker { dest: None, image: image() });
+    check("type=docker,dest=-", OutputSpec::Docker { dest: Some(OutputFile::Stdout), image: image() });
+    check("type=registry", OutputSpec::Image { push: true, image: image() });
+    check("type=cacheonly", OutputSpec::CacheOnly);
+    let named = ImageAttributes {
+        names: vec!["a".parse().expect("a name"), "b".parse().expect("a name")],
+        compression: Some(LayerCompression::Zstd),
+        compression_level: Some(19),
+        oci_mediatypes: Some(true),
+        epoch: Some(EpochOverride::Seconds(5)),
+        ..image()
+    };
+    check(
+        r#"type=image,"name=a,b",compression=zstd,compression-level=19,oci-mediatypes=true,source-date-epoch=5"#,
+        OutputSpec::Image { push: false, image: named },
+    );
+}
+
+#[test]
+fn wrong_outputs_are_refused() {
+    let check = |text: &str, expected: &str| {
+        let error = OutputSpec::parse(text).expect_err(text);
+        assert_eq!(error.to_string(), expected, "{text}");
+    };
+    check("", "type is required for output");
+    check("dest=x", "type is required for output");
+    check(
+        "type=floppy",
+        "unknown output type `floppy`: expected local, tar, oci, docker, image, registry or cacheonly",
+    );
+    check("type=local", "dest is required for local output");
+    check("type=local,dest=-", "dest cannot be stdout for local output");
+    check("type=local,dest=x,mode=move", "`move` is not a value of `mode`: expected copy or delete");
+    check("type=image,dest=x", "dest is not allowed for image output");
+    check("type=image,push=maybe", "`maybe` is not a boolean: expected true or false");
+    check("type=image,pus=true", "unexpected key `pus`, did you mean `push`?");
+    check("type=image,compression=estargz", "`compression=estargz` is not supported yet");
+    check("type=image,compression-level=10", "`10` is not a number that is allowed here");
+    check("type=image,annotation.a=b", "`annotation.a` is not supported yet");
+    check("type=image,name=UPPER", "name `UPPER`");
+    check("type=oci,dest=a,b", "`b` must be a key=value pair");
+    check("type=tar,compression=gzip", "unexpected key `compression`");
+}
+
+#[test]
+fn tags_name_image_outputs() {
+    // B-094
+    let request = accepted("castoff build -t a -t b -o type=oci,dest=x -o type=image,name=c .");
+    let names: Vec<Vec<String>> =
+        request.outputs.clone().iter_mut().filter_map(|o| Some(familiar(&o.image_mut()?.names))).collect();
+    assert_eq!(names, [vec!["a:latest", "b:latest"], vec!["c:latest"]]);
+}
+
+// B-141
+#[test]
+fn progress_is_chosen_by_flag_environment_and_terminal() {
+    let check =
+        |flags: &str, variable: Option<&str>, terminal: bool, expected: Result<ProgressMode, &str>| {
+            let variables: Vec<_> = variable.map(|value| ("BUILDKIT_PROGRESS", value)).into_iter().collect();
+            let mut environment = Environment::of(&variables);
+            environment.stderr_is_terminal = terminal;
+            let mode =
+                request(&format!("castoff build {flags} ."), &environment).map(|request| request.progress);
+            assert_eq!(mode, expected.map_err(str::to_owned), "{flags} {variable:?} {terminal}");
+        };
+    check("", None, true, Ok(ProgressMode::Tty));
+    check("", None, false, Ok(ProgressMode::Plain));
+    check("", Some("plain"), true, Ok(ProgressMode::Plain));
+    check("--progress rawjson", Some("plain"), true, Ok(ProgressMode::RawJson));
+    check("--progress auto", Some("rawjson"), true, Ok(ProgressMode::Tty));
+    check("--progress tty", None, false, Err("progress mode `tty` needs a terminal on standard error"));
+    check("-q", Some("plain"), true, Ok(ProgressMode::Quiet));
+    check("-q --progress quiet", None, true, Ok(ProgressMode::Quiet));
+    check("-q --progress plain", None, true, Err("`--quiet` and `--progress` cannot be used together"));
+    check(
+        "--progress fancy",
+        None,
+        true,
+        Err("invalid value `fancy` for `--progress`: expected auto, tty, plain, quiet, none or rawjson"),
+    );
+}
+
+#[test]
+fn impossible_requests_are_refused() {
+    let check = |flags: &str, expected: &str| {
+        let line = format!("castoff build {flags}");
+        let error = request(&line, &Environment::default()).expect_err(&line);
+        assert_eq!(error, expected, "{line}");
+    };
+    // B-044, B-026, B-092, B-021, B-101, B-039, B-025, B-010
+    check("-f - -", "the Dockerfile and the context cannot both come from standard input");
+    check("--no-cache --no-cache-filter a .", "`--no-cache` and `--no-cache-filter` cannot be used together");
+    check("-o - -o type=oci .", "only one output can be written to standard output");
+    check("-o out --iidfile id .", "`--iidfile` needs an image, and this output is files");
+    check("-o type=registry .", "tag is needed when pushing to registry");
+    check(
+        "-t a:b:c .",
+        "invalid value `a:b:c` for `--tag`: invalid reference format: `a:b` is not a repository name",
+    );
+    check(
+        "--network mine .",
+        "invalid value `mine` for `--network`: network mode `mine` is not supported: expected default, none or host",
+    );
+    check(
+        "--allow root .",
+        "invalid value `root` for `--allow`: unknown entitlement `root`: expected network.host, security.insecure or \
+         buildx.local.delete",
+    );
+    check("--platform linux/amd64,linux/arm64 .", "several platforms in one build are not supported yet");
+    check("--build-arg =x .", "invalid value `=...` for `--build-arg`: the name is empty");
+    check("--isolation chroot .", "`--isolation` is not supported yet");
+}
+
+#[test]
+fn an_archive_is_not_written_to_a_terminal() {
+    let mut environment = Environment::default();
+    environment.stdout_is_terminal = true;
+    let error = request("castoff build -o type=tar .", &environment).expect_err("a terminal");
+    assert!(error.starts_with("refusing to write an archive to a terminal"), "{error}");
+}
+
+#[test]
+fn flags_of_later_are_refused_by_name() {
+    let check = |flags: &str, expected: Option<&str>| {
+        let result = request(&format!("castoff build {flags} ."), &Environment::default());
+        let expected = expected.map(|flag| format!("`--{flag}` is not supported yet"));
+        assert_eq!(result.err(), expected, "{flags}");
+    };
+    check("--push", Some("push"));
+    check("--load", Some("load"));
+    check("--check", Some("check"));
+    check("--call=outline", Some("call"));
+    check("--cache-from type=gha", Some("cache-from"));
+    check("--ssh default", Some("ssh"));
+    check("-m 1g", Some("memory"));
+    check("--memory-swap -1", Some("memory-swap"));
+    check("-v /a:/b", Some("volume"));
+    check("--squash", Some("squash"));
+    check("--provenance mode=max", Some("provenance"));
+    check("--attest type=sbom --attest type=provenance,disabled=true", Some("attest"));
+    // Switching off what castoff does not do is no use of it.
+    check("--load=false --push=false --squash=false", None);
+    check("--provenance=false --sbom=0", None);
+    check("--attest type=provenance,disabled=true", None);
+}
+
+// B-015, B-042
+#[test]
+fn flags_without_meaning_are_accepted_aloud() {
+    let check = |flags: &str, expected: &[&str]| {
+        let notices = accepted(&format!("castoff build {flags} .")).notices;
+        let flags: Vec<&str> = notices.iter().filter_map(|notice| notice.split('`').nth(1)).collect();
+        assert_eq!(flags, expected);
+    };
+    check("--compress --rm --layers --rm=false", &[]);
+    check("--builder default", &["--builder"]);
+    check(
+        "--isolation default --security-opt a=b --force-rm --disable-content-trust",
+        &["--isolation", "--security-opt", "--disable-content-trust", "--force-rm"],
+    );
+    let environment = Environment::of(&[("DOCKER_BUILDKIT", "0")]);
+    let notices = request("castoff build .", &environment).expect("valid").notices;
+    assert_eq!(notices, ["`DOCKER_BUILDKIT=0` is ignored: only the modern semantics exist"]);
+}
+
+#[test]
+fn settings_of_steps_are_read() {
+    let plan = accepted(
+        "castoff build --network host --shm-size 128m --ulimit nofile=1:2 --add-host a:1.1.1.1,b:2.2.2.2 \
+         --allow security.insecure --no-cache-filter one,two --no-cache-filter three --jobs 0 .",
+    )
+    .plan;
+    assert_eq!(plan.network, NetworkMode::Host);
+    assert!(plan.entitlements.network_host, "B-025");
+    assert!(plan.entitlements.security_insecure);
+    assert_eq!(plan.shm_size, Some(128 << 20));
+    assert_eq!(plan.extra_hosts.len(), 2);
+    assert_eq!(plan.no_cache_stages, ["one", "two", "three"]);
+}
+
+#[test]
+fn the_words_after_an_image_belong_to_its_command() {
+    let invocation = parse(words("castoff run --rm -it --entrypoint sh img --rm -c x -- y")).expect("valid");
+    let Command::Run(run) = invocation.command else { panic!("a run") };
+    assert!(run.rm && run.interactive && run.tty);
+    assert_eq!(run.words, words("img --rm -c x -- y"));
+}
+
+#[test]
+fn the_store_may_be_named_before_and_after_the_command() {
+    for line in ["castoff --root /s images", "castoff images --root /s", "castoff images --root=/s"] {
+        let invocation = parse(words(line)).expect(line);
+        assert_eq!(invocation.global.root.as_deref(), Some(Path::new("/s")), "{line}");
+    }
+}
+
+// B-004
+#[test]
+fn unknown_flags_end_with_a_suggestion() {
+    let check = |line: &str, code: u8, suggestion: Option<&str>| {
+        let stop = parse(words(line)).expect_err(line);
+        assert_eq!((stop.asked, stop.code), (false, code), "{line}");
+        let tip =
+            stop.text.lines().find_map(|line| line.trim().strip_prefix("tip: a similar argument exists: "));
+        assert_eq!(tip, suggestion, "{line}: {}", stop.text);
+    };
+    check("castoff build --taget x .", exit::USAGE, Some("'--target'"));
+    check("docker build --taget x .", exit::DOCKER_USAGE, Some("'--target'"));
+    check("castoff build --nope .", exit::USAGE, None);
+    check("castoff build", exit::USAGE, None);
+    check("castoff build a b", exit::USAGE, None);
+    check("castoff", exit::USAGE, None);
+    let help = parse(words("castoff build --help")).expect_err("help");
+    assert_eq!((help.asked, help.code), (true, exit::SUCCESS));
+    assert!(help.text.contains("--no-cache  ") && !help.text.contains("--squash"), "{}", help.text);
+}

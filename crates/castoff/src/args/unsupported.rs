@@ -105,6 +105,11 @@ const TABLE: &[(&str, Option<char>, Takes)] = &[
     ("manifest", None, Value),
 ];
 
+/// Returns whether a flag, without its dashes, is one of these.
+pub(super) fn is_unsupported(flag: &str) -> bool {
+    TABLE.iter().any(|(name, _, _)| *name == flag)
+}
+
 impl Args for UnsupportedFlags {
     fn augment_args(command: Command) -> Command {
         TABLE.iter().fold(command, |command, (name, short, takes)| {

@@ -98,7 +98,7 @@ mod tests {
             let mut pieces = Vec::new();
             for bytes in writes {
                 let at = Duration::ZERO;
-                match bytes {
+                match *bytes {
                     b"<wait>" => cutter.flush(OutputStream::Stdout, PATIENCE, &mut pieces),
                     bytes => cutter.add(OutputStream::Stdout, at, bytes, &mut pieces),
                 }
