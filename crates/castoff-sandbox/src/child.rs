@@ -45,6 +45,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}: {}", self.step, self.message)
+    }
+}
+
 /// Says what was being done when something failed.
 pub(crate) trait Step<T> {
     fn step(self, step: &str) -> Result<T, Failure>;

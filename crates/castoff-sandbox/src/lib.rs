@@ -12,6 +12,7 @@ mod cancel;
 mod capability;
 mod child;
 mod mounts;
+mod probe;
 mod process;
 mod root;
 mod run;
@@ -23,6 +24,7 @@ mod user;
 
 pub use cancel::Cancel;
 pub use child::child_main_if_requested;
+pub use probe::{Ability, Machine, probe};
 pub use run::{Exit, RunError, Status, Stream, Usage, run};
 pub use spec::{
     MountKind, MountSpec, Network, Output, ProcessSpec, ProvidedFile, Rlimit, SecretBytes, Stdin,

@@ -1,6 +1,38 @@
-//! temp
+//! `castoff info`: what this machine allows, and why.
+
+use serde_json::json;
+
 use super::Context;
-use crate::args::InfoArgs;
-pub(super) fn info(_: &InfoArgs, context: &Context<'_>) -> anyhow::Result<u8> {
-    super::print(&format!("{:?}\n", context.entered))
+use crate::args::{InfoArgs, ReportFormat};
+
+pub(super) fn info(args: &InfoArgs, context: &Context<'_>) -> anyhow::Result<u8> {
+    let session = context.session()?;
+    let store = session.world.store.root();
+    let scratch = session.world.store.temporary()?;
+    let machine = castoff_sandbox::probe(scratch.path(), context.entered);
+    if args.format == ReportFormat::Json {
+        let abilities: Vec<_> = machine
+            .abilities
+            .iter()
+            .map(|ability| json!({ "name": ability.name, "ok": ability.ok, "detail": ability.detail }))
+            .collect();
+        let facts = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "platform": castoff_oci::Platform::host().to_string(),
+            "store": store,
+            "abilities": abilities,
+        });
+        return super::print(&format!("{}\n", serde_json::to_string_pretty(&facts)?));
+    }
+    let mut text = format!(
+        "castoff {} on {}\nstore: {}\n\n",
+        env!("CARGO_PKG_VERSION"),
+        castoff_oci::Platform::host(),
+        store.display()
+    );
+    for ability in &machine.abilities {
+        let mark = if ability.ok { "yes" } else { "no " };
+        text.push_str(&format!("{mark}  {}: {}\n", ability.name, ability.detail));
+    }
+    super::print(&text)
 }
