@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -56,9 +56,17 @@ impl Castoff {
         Ok(lists_image(&listing, name))
     }
 
-    /// Builds, keeping the output for the moment something fails.
-    pub fn build(&self, arguments: &[OsString]) -> Result<()> {
-        capture(self.command().arg("build").args(arguments)).map(drop)
+    /// Builds, and returns the progress as it would be read in a log.
+    pub fn build(&self, arguments: &[OsString]) -> Result<String> {
+        let mut command = self.command();
+        command.args(["build", "--progress", "plain"]).args(arguments).stdin(Stdio::null());
+        let shown = command::show(&command);
+        let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
+        let progress = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() {
+            bail!("`{shown}` failed ({})\n{}", output.status, command::tail(&progress, 40));
+        }
+        Ok(progress)
     }
 
     /// Names a file system in a tar file as an image.
@@ -70,6 +78,20 @@ impl Castoff {
     pub fn pull(&self, name: &str) -> Result<()> {
         capture(self.command().args(["pull", name])).map(drop)
     }
+}
+
+/// Returns the RUN steps that ran, rather than being taken from the cache, according to the progress.
+pub fn executed(progress: &str) -> Vec<String> {
+    let parts = || progress.lines().filter_map(|line| line.strip_prefix('#')?.split_once(' '));
+    let mut steps = Vec::new();
+    for (number, text) in parts() {
+        let runs = text.starts_with('[') && text.contains("] RUN ");
+        let cached = || parts().any(|(other, text)| other == number && text == "CACHED");
+        if runs && !steps.contains(&text.to_owned()) && !cached() {
+            steps.push(text.to_owned());
+        }
+    }
+    steps
 }
 
 /// Whether a listing has the image, be it as `name:tag` or as two columns, with or without registry.
@@ -88,6 +110,12 @@ fn lists_image(listing: &str, image: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_that_ran_are_those_without_a_cached_line() {
+        let progress = "#4 [a 1/2] RUN one\n#4 CACHED\n\n#5 [a 2/2] RUN two\n#5 0.1 CACHED?\n#5 DONE 0.1s\n\n#6 [b 1/1] COPY x y\n#6 DONE 0.0s\n";
+        assert_eq!(executed(progress), ["[a 2/2] RUN two"]);
+    }
 
     #[test]
     fn images_are_found_in_either_style_of_listing() {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::bases;
-use crate::castoff::Castoff;
+use crate::castoff::{self, Castoff};
 use crate::command::{capture, is_ci, output_directory, repository};
 use crate::examples::{Ask, Example, select};
 use crate::http::free_port;
@@ -78,23 +78,28 @@ fn examine(castoff: &Castoff, example: &Example, tally: &mut Tally) {
     };
     if setting.registry.is_some() {
         tally.check(&format!("{name}: is refused without its secret"), || {
-            let result = castoff.build(&setting.arguments(example, &["-t", "e2e-refused"], false));
-            ensure!(result.is_err(), "the build passed without a token");
+            match castoff.build(&setting.arguments(example, &["-t", "e2e-refused"], false)) {
+                Ok(_) => bail!("the build passed without a token"),
+                Err(error) => ensure!(error.to_string().contains("npm_token"), "{error:#}"),
+            }
             Ok(())
         });
     }
     let image = image_name(example);
     if !tally.check(&format!("{name}: builds"), || {
-        castoff.build(&setting.arguments(example, &["-t", &image], true))
+        castoff.build(&setting.arguments(example, &["-t", &image], true)).map(drop)
     }) {
         return;
     }
     tally.check(&format!("{name}: builds again without running a step"), || {
-        castoff.build(&setting.arguments(example, &["-t", &image], true))
+        let executed =
+            castoff::executed(&castoff.build(&setting.arguments(example, &["-t", &image], true))?);
+        ensure!(executed.is_empty(), "these steps ran again:\n{}", executed.join("\n"));
+        Ok(())
     });
     if example.name == "node-api" {
         tally.check("node-api: its tests pass as a stage of their own", || {
-            castoff.build(&setting.arguments(example, &["--target", "tester"], true))
+            castoff.build(&setting.arguments(example, &["--target", "tester"], true)).map(drop)
         });
     }
     tally.check(&format!("{name}: works"), || ask(castoff, example));
