@@ -21,7 +21,7 @@ pub(super) struct Piece {
 }
 
 /// How long the beginning of a line is held back for the rest to come.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How much of a line is held back.
 const LONGEST: usize = 64 << 10;
@@ -54,9 +54,17 @@ impl Cutter {
         }
     }
 
-    /// Returns the beginning of a line that has waited long enough for its end.
-    pub fn flush(&mut self, stream: OutputStream, at: Duration, pieces: &mut Vec<Piece>) {
-        if self.since.is_some_and(|since| at.saturating_sub(since) >= PATIENCE) {
+    /// Returns the beginning of a line that has waited long enough for its end. A line that is written
+    /// over and over, which is how programs show their own progress, waits as long as `rewritten` says.
+    pub fn flush(
+        &mut self,
+        stream: OutputStream,
+        at: Duration,
+        rewritten: Duration,
+        pieces: &mut Vec<Piece>,
+    ) {
+        let patience = if self.held.contains(&b'\r') { rewritten } else { PATIENCE };
+        if self.since.is_some_and(|since| at.saturating_sub(since) >= patience) {
             pieces.push(self.take(stream, at, false));
         }
     }
@@ -99,7 +107,7 @@ mod tests {
             for bytes in writes {
                 let at = Duration::ZERO;
                 match *bytes {
-                    b"<wait>" => cutter.flush(OutputStream::Stdout, PATIENCE, &mut pieces),
+                    b"<wait>" => cutter.flush(OutputStream::Stdout, PATIENCE, PATIENCE, &mut pieces),
                     bytes => cutter.add(OutputStream::Stdout, at, bytes, &mut pieces),
                 }
             }

@@ -59,6 +59,7 @@ pub struct Renderer {
     steps: Steps,
     /// Asks for the size of the terminal, which may change.
     measure: Option<fn() -> Option<TerminalSize>>,
+    ticked: Duration,
     form: Form,
     output: Box<dyn Write + Send>,
 }
@@ -98,14 +99,19 @@ pub const FRAME: Duration = Duration::from_millis(100);
 impl Renderer {
     /// Returns a display that writes to `output`, which is standard error in the program.
     pub fn new(options: RendererOptions, output: Box<dyn Write + Send>) -> Renderer {
-        let steps = Steps::new(options.log_lines);
+        // A line that is rewritten is a new line each time in the forms that cannot rewrite.
+        let rewritten = match options.mode {
+            ProgressMode::Tty => log::PATIENCE,
+            _ => plain::TRANSFER_TIME,
+        };
+        let steps = Steps::new(options.log_lines, rewritten);
         let form = match options.mode {
             ProgressMode::Auto | ProgressMode::Plain => Form::Plain(Plain::new(options.cut_names)),
             ProgressMode::Tty => Form::Tty(Box::new(Tty::new(options))),
             ProgressMode::RawJson => Form::RawJson(RawJson::new(options.started_at)),
             ProgressMode::Quiet | ProgressMode::None => Form::Quiet,
         };
-        Renderer { steps, measure: None, form, output }
+        Renderer { steps, measure: None, ticked: Duration::ZERO, form, output }
     }
 
     /// Takes note of an event; `now` is the time since the build began and never goes back.
@@ -118,10 +124,15 @@ impl Renderer {
             Form::Quiet => return,
         };
         self.write(&text);
+        // A caller that is busy with events does not come to tick.
+        if now.saturating_sub(self.ticked) >= FRAME {
+            self.tick(now);
+        }
     }
 
     /// Takes note that time has passed. To be called every [`FRAME`] or so.
     pub fn tick(&mut self, now: Duration) {
+        self.ticked = now;
         if let Some(size) = self.measure.and_then(|measure| measure()) {
             self.resize(size);
         }
@@ -192,7 +203,7 @@ pub struct Tails {
 
 impl Default for Tails {
     fn default() -> Tails {
-        Tails { start: Instant::now(), steps: Steps::new(0) }
+        Tails { start: Instant::now(), steps: Steps::new(0, log::PATIENCE) }
     }
 }
 

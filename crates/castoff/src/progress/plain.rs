@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Time and part of the whole between two lines of a transfer (B-148).
-const TRANSFER_TIME: Duration = Duration::from_secs(5);
+pub(super) const TRANSFER_TIME: Duration = Duration::from_secs(5);
 const TRANSFER_PARTS: u64 = 20;
 
 /// Columns of a step's name when names are cut (B-155).
@@ -38,6 +38,8 @@ pub(super) struct Plain {
     /// A line of a step whose end has not come yet.
     open_line: Option<(StepId, OutputStream)>,
     speakers: BTreeMap<StepId, Speaker>,
+    /// Who has something to say, and since when; the mere fact that a step has started counts.
+    waiting: BTreeMap<StepId, Duration>,
     text: String,
 }
 
@@ -46,8 +48,6 @@ struct Speaker {
     number: Option<u32>,
     /// What waits to be shown.
     queue: Vec<Entry>,
-    /// Since when something waits; the mere fact that the step has started counts.
-    waiting: Option<Duration>,
     /// When each transfer was last shown, and how far it was.
     transfers: BTreeMap<String, (Duration, u64)>,
 }
@@ -67,6 +67,7 @@ impl Plain {
             spoken: Duration::ZERO,
             open_line: None,
             speakers: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             text: String::new(),
         }
     }
@@ -93,12 +94,12 @@ impl Plain {
             }
             // Shown at the end only.
             Event::Warning { step: None, .. } => {}
+            Event::Finished { step, .. } if !steps.is_active(*step) => {}
             Event::Finished { step, outcome } => {
                 self.wait_logs(now, *step, pieces);
                 let duration = steps.get(*step).map(|known| known.duration(now)).unwrap_or_default();
                 self.wait(now, *step, Some(Entry::Line(end_line(outcome, duration))));
                 self.give_word(now, *step, steps);
-                self.current = None;
             }
         }
         self.settle(now, steps);
@@ -139,21 +140,17 @@ impl Plain {
     }
 
     fn wait(&mut self, now: Duration, step: StepId, entry: Option<Entry>) {
-        let speaker = self.speakers.entry(step).or_default();
-        speaker.queue.extend(entry);
-        speaker.waiting.get_or_insert(now);
+        self.speakers.entry(step).or_default().queue.extend(entry);
+        self.waiting.entry(step).or_insert(now);
     }
 
     /// Gives the word to whom it belongs now.
     fn settle(&mut self, now: Duration, steps: &Steps) {
-        if let Some(current) = self.current {
-            let speaker = self.speakers.entry(current).or_default();
-            if speaker.waiting.is_some() {
-                self.give_word(now, current, steps);
-            }
+        if let Some(current) = self.current.filter(|current| self.waiting.contains_key(current)) {
+            self.give_word(now, current, steps);
         }
         let Some(next) = self.longest_waiting() else { return };
-        let waiting = self.speakers.get(&next).and_then(|speaker| speaker.waiting).unwrap_or(now);
+        let waiting = self.waiting.get(&next).copied().unwrap_or(now);
         let silent = now.saturating_sub(self.spoken) >= SILENCE;
         if self.current.is_none() || silent || now.saturating_sub(waiting) >= PATIENCE {
             self.give_word(now, next, steps);
@@ -161,8 +158,7 @@ impl Plain {
     }
 
     fn longest_waiting(&self) -> Option<StepId> {
-        let waiting = self.speakers.iter().filter_map(|(step, speaker)| Some((speaker.waiting?, *step)));
-        waiting.min().map(|(_, step)| step)
+        self.waiting.iter().min_by_key(|(step, since)| (**since, **step)).map(|(step, _)| *step)
     }
 
     /// Shows what a step has to say, its name first unless it had the word already.
@@ -186,9 +182,9 @@ impl Plain {
             self.current = Some(step);
         }
         let number = self.number(step);
-        let speaker = self.speakers.entry(step).or_default();
-        speaker.waiting = None;
-        for entry in std::mem::take(&mut speaker.queue) {
+        self.waiting.remove(&step);
+        let queue = std::mem::take(&mut self.speakers.entry(step).or_default().queue);
+        for entry in queue {
             match entry {
                 Entry::Line(line) => {
                     self.close_line();
@@ -198,6 +194,11 @@ impl Plain {
             }
         }
         self.spoken = now;
+        // A step that has ended does not come back to its word, even when something was said after its end.
+        if steps.get(step).is_some_and(|known| known.ended.is_some()) {
+            self.close_line();
+            self.current = None;
+        }
     }
 
     fn number(&mut self, step: StepId) -> u32 {

@@ -22,6 +22,8 @@ pub(super) struct Steps {
     pub warnings: Vec<String>,
     first_failure: Option<StepId>,
     kept_lines: usize,
+    /// How long a line that is written over and over is held back.
+    rewritten: Duration,
 }
 
 /// One step.
@@ -30,6 +32,8 @@ pub(super) struct Step {
     pub name: String,
     pub digest: Option<Digest>,
     pub inputs: Vec<Digest>,
+    /// Whether anything was heard of it after it was planned.
+    pub active: bool,
     pub started: Option<Duration>,
     pub ended: Option<(Duration, Outcome)>,
     /// Parts, in the order they were first heard of.
@@ -57,13 +61,14 @@ pub(super) struct Status {
 }
 
 impl Steps {
-    pub fn new(log_lines: usize) -> Steps {
+    pub fn new(log_lines: usize, rewritten: Duration) -> Steps {
         Steps {
             steps: BTreeMap::new(),
             order: Vec::new(),
             warnings: Vec::new(),
             first_failure: None,
             kept_lines: log_lines.max(REPORTED),
+            rewritten,
         }
     }
 
@@ -90,6 +95,10 @@ impl Steps {
             Event::Note { step, .. } => {
                 self.active(*step);
             }
+            Event::Finished { step, outcome: Outcome::Cancelled } if !self.is_active(*step) => {
+                // It never began, so there is nothing to show of it.
+                self.steps.entry(*step).or_default().ended = Some((now, Outcome::Cancelled));
+            }
             Event::Finished { step, outcome } => {
                 let known = self.active(*step);
                 let at = known.age(now);
@@ -111,7 +120,8 @@ impl Steps {
 
     /// Returns beginnings of lines that have waited long enough.
     pub fn flush(&mut self, now: Duration) -> Vec<(StepId, Piece)> {
-        self.flush_by(now, Cutter::flush)
+        let rewritten = self.rewritten;
+        self.flush_by(now, |cutter, stream, at, pieces| cutter.flush(stream, at, rewritten, pieces))
     }
 
     /// Returns everything that is held back.
@@ -122,7 +132,7 @@ impl Steps {
     fn flush_by(
         &mut self,
         now: Duration,
-        flush: fn(&mut Cutter, OutputStream, Duration, &mut Vec<Piece>),
+        flush: impl Fn(&mut Cutter, OutputStream, Duration, &mut Vec<Piece>),
     ) -> Vec<(StepId, Piece)> {
         let mut flushed = Vec::new();
         for (id, step) in &mut self.steps {
@@ -143,6 +153,11 @@ impl Steps {
     /// Returns a step; one that was never heard of is empty.
     pub fn get(&self, id: StepId) -> Option<&Step> {
         self.steps.get(&id)
+    }
+
+    /// Returns whether anything was heard of a step after it was planned.
+    pub fn is_active(&self, id: StepId) -> bool {
+        self.get(id).is_some_and(|step| step.active)
     }
 
     /// Returns how many steps are known, and how many of them have ended.
@@ -167,10 +182,11 @@ impl Steps {
     }
 
     fn active(&mut self, id: StepId) -> &mut Step {
-        if !self.order.contains(&id) {
+        let step = self.steps.entry(id).or_default();
+        if !std::mem::replace(&mut step.active, true) {
             self.order.push(id);
         }
-        self.steps.entry(id).or_default()
+        step
     }
 
     fn keep(&mut self, id: StepId, pieces: &[Piece]) {

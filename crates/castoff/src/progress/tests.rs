@@ -244,6 +244,28 @@ fn plain_shows_the_beginning_of_a_line_that_does_not_end() {
 }
 
 #[test]
+fn plain_shows_a_line_that_is_written_over_now_and_then() {
+    let mut shown = Shown::plain();
+    shown.plan(&["RUN curl"]).start(0);
+    for tenth in 0..=120 {
+        shown.at(tenth * 100).output(0, &format!("\r{tenth}")).tick();
+    }
+    shown.output(0, "\n").end(0, Outcome::Done);
+    check(
+        &shown,
+        r#"
+#0 building with "castoff" instance using castoff driver
+
+#1 RUN curl
+#1 5.000 50
+#1 10.10 101
+#1 12.00 120
+#1 DONE 12.0s
+"#,
+    );
+}
+
+#[test]
 fn plain_shows_the_last_line_without_an_end() {
     let mut shown = Shown::plain();
     shown.plan(&["RUN a"]).start(0).output(0, "done").end(0, Outcome::Done);
@@ -333,6 +355,37 @@ fn a_failure_cancels_the_others_and_leaves_the_end_of_its_log() {
     assert_eq!((failure.name.as_str(), failure.message.as_str()), ("RUN a", FALSE));
     assert_eq!(failure.log.len(), 10);
     assert_eq!(failure.log[0], "0.030 line 3");
+}
+
+#[test]
+fn a_step_that_never_began_is_not_cancelled_aloud() {
+    for mode in [ProgressMode::Plain, ProgressMode::Tty] {
+        let mut shown = Shown::new(mode, &[], (80, 24));
+        shown.plan(&["RUN a", "RUN b"]).start(0).fail(0, "no").end(1, Outcome::Cancelled).finish();
+        assert!(shown.text().contains("RUN a") && !shown.text().contains("RUN b"), "{}", shown.text());
+    }
+}
+
+#[test]
+fn plain_does_not_leave_a_step_that_has_ended() {
+    let mut shown = Shown::plain();
+    shown.plan(&["context", "RUN b"]).start(0).end(0, Outcome::Done);
+    shown.status(0, "transferring context", 13, None, true).start(1).end(1, Outcome::Done).finish();
+    check(
+        &shown,
+        r#"
+#0 building with "castoff" instance using castoff driver
+
+#1 context
+#1 DONE 0.0s
+
+#1 context
+#1 transferring context: 13B done
+
+#2 RUN b
+#2 DONE 0.0s
+"#,
+    );
 }
 
 // B-155
