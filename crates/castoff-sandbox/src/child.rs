@@ -1,25 +1,32 @@
 //! The helper's side: namespaces, the root, and an init that reaps.
 //!
 //! ```text
-//! castoff            reads output, kills the helper to stop everything
-//!  +- helper         new mount, pid, ipc, uts (and net) namespaces; waits for the init
-//!      +- init       pid 1: mounts, changes the root, reaps; its death kills all below
+//! castoff            reads output; ends the helper by SIGTERM to stop everything
+//!  +- helper         makes mount, ipc, uts (and net) namespaces; waits for the init
+//!      +- init       pid 1 of a new namespace: mounts, changes the root, reaps; its death kills all below
 //!          +- process
 //! ```
 //!
-//! Each asks for SIGKILL when the one above it dies, so killing castoff kills the process.
+//! Each asks for a signal when the one above it dies, so killing castoff kills the process.
+//!
+//! Where the kernel refuses a /proc for a new pid namespace (B-201) there is none, and the helper itself
+//! does the init's work, as the subreaper of all below it, which it kills one by one.
 
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::control::{self, Report};
 use crate::mounts;
 use crate::process;
+use crate::reap;
 use crate::root;
-use crate::run::{HELPER_ARGUMENT, Report, Status, Usage};
-use crate::spec::{Network, ProcessSpec, Stdin};
+use crate::run::HELPER_ARGUMENT;
+use crate::spec::{Network, Output, ProcessSpec};
 use crate::sys::{self, Fork};
+use crate::terminal;
 
 /// What could not be done. Sent to the caller.
 #[derive(Debug)]
@@ -98,65 +105,104 @@ pub(crate) fn report_failure(control: &mut UnixStream, failure: Failure) {
 }
 
 fn help(control: &mut UnixStream) -> Result<(), Failure> {
-    sys::die_with_parent().step("tying the helper to its caller")?;
-    sys::ignore_terminal_signals();
-    let mut text = Vec::new();
-    control.read_to_end(&mut text).step("reading the specification")?;
-    let spec: ProcessSpec = serde_json::from_slice(&text)
-        .map_err(|error| Failure::said("reading the specification", error.to_string()))?;
-    let stdin = open_stdin(&spec)?;
-    rustix::stdio::dup2_stdin(&stdin).step("setting standard input")?;
-    drop(stdin);
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWPID;
+    sys::helper_signals();
+    sys::on_death_of_parent(libc::SIGTERM).step("tying the helper to its caller")?;
+    if is_closed(&*control) {
+        // The caller died before its death could be noticed.
+        return Ok(());
+    }
+    sys::close_on_exec();
+    let spec = receive_spec(control)?;
+    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     if spec.network == Network::None {
         flags |= libc::CLONE_NEWNET;
     }
     sys::unshare(flags).step("making namespaces")?;
-    match sys::fork().step("starting the init")? {
-        Fork::Child => {
-            if let Err(failure) = init(&spec, control) {
+    mounts::make_private()?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let (lifeline, held) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("making a pipe")?;
+    match sys::fork_init() {
+        Ok(Fork::Child) => {
+            drop(held);
+            let code = init(&spec, control, &lifeline).unwrap_or_else(|failure| {
                 report_failure(control, failure);
+                0
+            });
+            sys::exit_now(code)
+        }
+        Ok(Fork::Parent(pid)) => {
+            drop(lifeline);
+            let status = sys::wait_for(pid).step("waiting for the init")?;
+            if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_PROC {
+                return without_init(&spec, control);
             }
-            sys::exit_now(0)
+            Ok(())
         }
-        Fork::Parent(pid) => {
-            // Output must reach its end when the process and its children are gone, not when we are.
-            let _nobody_waits_for_ours = silence();
-            sys::wait_for(pid).step("waiting for the init").map(drop)
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => without_init(&spec, control),
+        Err(error) => Err(Failure::kernel("starting the init", error, "")),
     }
 }
 
-/// Lets go of standard output and error.
-fn silence() -> io::Result<()> {
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+fn receive_spec(control: &mut UnixStream) -> Result<ProcessSpec, Failure> {
+    let (_, stdin) = control::receive(&*control, &mut [0]).step("reading the specification")?;
+    let mut text = Vec::new();
+    control.read_to_end(&mut text).step("reading the specification")?;
+    let spec = serde_json::from_slice(&text)
+        .map_err(|error| Failure::said("reading the specification", error.to_string()))?;
+    let stdin = match stdin {
+        Some(stdin) => stdin,
+        None => OwnedFd::from(std::fs::File::open("/dev/null").step("opening standard input")?),
+    };
+    rustix::stdio::dup2_stdin(&stdin).step("setting standard input")?;
+    Ok(spec)
+}
+
+/// Returns whether the other end of a socket or pipe is closed for good.
+fn is_closed(end: impl AsFd) -> bool {
+    let mut wait = [PollFd::new(&end, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut wait, Some(&now)).is_ok_and(|_| wait[0].revents().contains(PollFlags::HUP))
+}
+
+/// What the init exits with when it was refused a /proc. It reports everything else itself.
+const NO_PROC: i32 = 3;
+
+/// Pid 1 of the new namespace. `lifeline` closes when the helper dies.
+fn init(spec: &ProcessSpec, control: &mut UnixStream, lifeline: &OwnedFd) -> Result<i32, Failure> {
+    sys::die_with_parent().step("tying the init to the helper")?;
+    if is_closed(lifeline) {
+        return Ok(0);
+    }
+    let Some(proc) = mounts::proc()? else { return Ok(NO_PROC) };
+    let process = start(spec, control, Some(proc))?;
+    let status = reap::as_init(process)?;
+    report(control, &Report::Ended { status, usage: reap::usage() });
+    Ok(0)
+}
+
+/// The helper in the init's place, among the machine's processes.
+fn without_init(spec: &ProcessSpec, control: &mut UnixStream) -> Result<(), Failure> {
+    sys::hold_signals();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .step("becoming the parent of orphans")?;
+    let process = start(spec, control, None)?;
+    if let Some(status) = reap::as_subreaper(process) {
+        report(control, &Report::Ended { status, usage: reap::usage() });
+    }
     Ok(())
 }
 
-fn open_stdin(spec: &ProcessSpec) -> Result<OwnedFd, Failure> {
-    let path = match spec.stdin {
-        Stdin::Null => "/dev/null".to_owned(),
-        Stdin::Inherit => {
-            let caller = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
-            format!("/proc/{caller}/fd/0")
-        }
-    };
-    let file = std::fs::File::open(&path).or_else(|_| std::fs::File::open("/dev/null"));
-    Ok(file.step("opening standard input")?.into())
-}
-
-/// Pid 1 of the new namespace.
-fn init(spec: &ProcessSpec, control: &mut UnixStream) -> Result<(), Failure> {
-    sys::die_with_parent().step("tying the init to the helper")?;
-    rustix::process::umask(rustix::fs::Mode::empty());
-    mounts::make_private()?;
-    let memory = mounts::tmpfs(None, 0o755, 0)?;
+/// Makes the root, enters it and starts the process in it; returns its id.
+fn start(
+    spec: &ProcessSpec,
+    control: &mut UnixStream,
+    proc: Option<OwnedFd>,
+) -> Result<libc::pid_t, Failure> {
+    let memory = mounts::memory()?;
     let places = root::places(spec)?;
     let tree = root::mount_root(spec, &memory, &places)?;
-    mounts::attach_root(&tree, &spec.upper)?;
-    mounts::mount_all(spec, &tree, &memory)?;
+    mounts::attach_root(&tree, &memory)?;
+    mounts::mount_all(spec, &tree, &memory, proc)?;
     mounts::enter_root(&tree)?;
     drop(tree);
     drop(memory);
@@ -168,50 +214,21 @@ fn init(spec: &ProcessSpec, control: &mut UnixStream) -> Result<(), Failure> {
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     mounts::make_working_directory(&spec.cwd)?;
+    let mut own_terminal = None;
+    if spec.output == Output::Terminal {
+        let (master, terminal) = terminal::make(spec.uid).step("making a terminal")?;
+        control::send(&*control, b' ', Some(master.as_fd())).step("handing over the terminal")?;
+        own_terminal = Some(terminal);
+    }
+    // It knows the secrets, and the process may be root.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .step("closing the init to the process")?;
     match sys::fork().step("starting the process")? {
         Fork::Child => {
-            let failure = process::start(spec);
+            let failure = process::start(spec, own_terminal.as_ref());
             report_failure(control, failure);
             sys::exit_now(127)
         }
-        Fork::Parent(pid) => {
-            let _nobody_waits_for_ours = silence();
-            let status = reap(pid)?;
-            report(control, &Report::Ended { status, usage: usage() });
-            Ok(())
-        }
-    }
-}
-
-/// Reaps everything until the process ends. What it leaves behind dies with this init.
-fn reap(process: libc::pid_t) -> Result<Status, Failure> {
-    loop {
-        let (pid, status) = match sys::wait_any() {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::kernel("waiting for the process", error, "")),
-        };
-        if pid != process {
-            continue;
-        }
-        if libc::WIFEXITED(status) {
-            return Ok(Status::Code(libc::WEXITSTATUS(status)));
-        }
-        if libc::WIFSIGNALED(status) {
-            return Ok(Status::Signal(libc::WTERMSIG(status)));
-        }
-    }
-}
-
-fn usage() -> Usage {
-    let raw = sys::children_usage();
-    let time = |value: libc::timeval| {
-        Duration::from_secs(value.tv_sec.max(0) as u64) + Duration::from_micros(value.tv_usec.max(0) as u64)
-    };
-    // Linux counts in kibibytes.
-    Usage {
-        user: time(raw.ru_utime),
-        system: time(raw.ru_stime),
-        max_rss: raw.ru_maxrss.max(0) as u64 * 1024,
+        Fork::Parent(pid) => Ok(pid),
     }
 }

@@ -11,15 +11,18 @@
 mod cancel;
 mod capability;
 mod child;
+mod control;
 mod mounts;
 mod probe;
 mod process;
+mod reap;
 mod root;
 mod run;
 mod seccomp;
 mod spec;
 mod subid;
 mod sys;
+mod terminal;
 mod user;
 
 pub use cancel::Cancel;

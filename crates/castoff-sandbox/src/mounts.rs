@@ -1,16 +1,16 @@
 //! Everything that is mounted into the root: /proc, /sys, /dev, the caller's mounts and files.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, StatxFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::child::{Failure, Step};
-use crate::root::{open_inside, overlay};
+use crate::root::{Overlay, open_inside};
 use crate::spec::{MountKind, MountSpec, ProcessSpec};
 use crate::sys;
 
@@ -88,24 +88,29 @@ fn clone_at(directory: impl AsFd, name: &str) -> Result<OwnedFd, Errno> {
 
 /// Puts a detached mount onto a path inside the root.
 fn attach(root: &OwnedFd, mount: &OwnedFd, target: &Path) -> Result<(), Errno> {
-    let place = open_inside(root, target, OFlags::PATH)?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(mount, c"", place, c"", flags)
+    move_to(mount, &open_inside(root, target, OFlags::PATH)?)
 }
 
-/// Mounts everything below an attached root.
-pub(crate) fn mount_all(spec: &ProcessSpec, root: &OwnedFd, memory: &OwnedFd) -> Result<(), Failure> {
+/// Mounts everything below an attached root. `proc` is a new /proc for the namespace; without it the
+/// outer one is shown.
+pub(crate) fn mount_all(
+    spec: &ProcessSpec,
+    root: &OwnedFd,
+    memory: &OwnedFd,
+    proc: Option<OwnedFd>,
+) -> Result<(), Failure> {
     let put = |mount: &OwnedFd, target: &str| {
         attach(root, mount, Path::new(target)).map_err(|error| Failure::kernel("mounting", error, target))
     };
-    put(&proc()?, "/proc")?;
-    if let Ok(sys) = clone_tree(Path::new("/sys")) {
-        sys::set_mount_attributes(&sys, RDONLY).step("making /sys read-only")?;
-        put(&sys, "/sys")?;
-    }
+    let proc = match proc {
+        Some(proc) => proc,
+        None => clone_tree(Path::new("/proc")).step("showing the outer /proc")?,
+    };
+    put(&proc, "/proc")?;
+    sysfs(spec, root)?;
     devices(spec, root)?;
-    for mount in &spec.mounts {
-        let made = mounted(mount, memory, spec.userxattr)?;
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        let made = mounted(mount, index, memory, spec.userxattr)?;
         place_inside(root, &mount.target, &made);
         attach(root, &made, &mount.target)
             .map_err(|error| Failure::kernel("mounting", error, &mount.target.display().to_string()))?;
@@ -146,7 +151,7 @@ fn place_inside(root: &OwnedFd, target: &Path, mount: &OwnedFd) {
     }
 }
 
-fn mounted(mount: &MountSpec, memory: &OwnedFd, userxattr: bool) -> Result<OwnedFd, Failure> {
+fn mounted(mount: &MountSpec, index: usize, memory: &OwnedFd, userxattr: bool) -> Result<OwnedFd, Failure> {
     let named = |error| Failure::kernel("mounting", error, &mount.target.display().to_string());
     match &mount.kind {
         MountKind::Bind { source, writable } => {
@@ -157,17 +162,17 @@ fn mounted(mount: &MountSpec, memory: &OwnedFd, userxattr: bool) -> Result<Owned
             Ok(tree)
         }
         MountKind::Overlay { lowers, upper, work, source, writable } => {
-            let whole = overlay(lowers, Some((upper, work)), userxattr)?;
+            let writable_in = Some((upper.as_path(), work.as_path()));
+            let whole = Overlay { lowers, writable: writable_in, userxattr }.mount(memory)?;
             if !writable {
                 sys::set_mount_attributes(&whole, RDONLY).step("making a mount read-only")?;
             }
             if source.as_os_str().is_empty() {
                 return Ok(whole);
             }
-            // A detached mount can be cloned from a path in it only once it is attached somewhere.
-            let place = crate::root::open_inside(memory, Path::new("empty"), OFlags::PATH).map_err(named)?;
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-            rustix::mount::move_mount(&whole, c"", place, c"", flags).map_err(named)?;
+            // Part of a mount can be cloned only while the mount is attached somewhere.
+            let place = place_in(memory, "overlay")?;
+            move_to(&whole, &place).map_err(named)?;
             let part = open_inside(&whole, source, OFlags::PATH).map_err(named)?;
             let flags = OpenTreeFlags::OPEN_TREE_CLONE
                 | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -176,7 +181,7 @@ fn mounted(mount: &MountSpec, memory: &OwnedFd, userxattr: bool) -> Result<Owned
         }
         MountKind::Tmpfs { size, mode } => tmpfs(*size, *mode, NOSUID | NODEV),
         MountKind::Secret { content, mode, uid, gid } => {
-            let name = format!("secret-{}", mount.target.display().to_string().replace('/', "_"));
+            let name = format!("secret-{index}");
             let file = memory_file(memory, &name, content.as_bytes(), *mode, (*uid, *gid))?;
             sys::set_mount_attributes(&file, RDONLY | NOSUID | NODEV | NOEXEC)
                 .step("making a secret read-only")?;
@@ -203,16 +208,39 @@ fn memory_file(
     clone_at(memory, name).step("showing a file in memory")
 }
 
-/// A new /proc; where the outer one is partly hidden, as in a container, the kernel refuses that in a
-/// user namespace, and the outer one is shown.
-fn proc() -> Result<OwnedFd, Failure> {
+/// Mounts a /proc for this process's namespace, detached. `None` when the kernel refuses: it does in a
+/// user namespace when the outer /proc is partly hidden, as it is in containers.
+pub(crate) fn proc() -> Result<Option<OwnedFd>, Failure> {
     match file_system("proc", &[], NOSUID | NODEV | NOEXEC) {
-        Ok(mount) => Ok(mount),
-        Err(error) if error.errno() == Some(libc::EPERM) => {
-            clone_tree(Path::new("/proc")).step("showing the outer /proc")
-        }
+        Ok(mount) => Ok(Some(mount)),
+        Err(error) if error.errno() == Some(libc::EPERM) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// A new /sys shows the devices of the network namespace it is made in and nothing that is mounted in
+/// the machine's. Only the owner of that namespace may make one; others are shown the machine's.
+fn sysfs(spec: &ProcessSpec, root: &OwnedFd) -> Result<(), Failure> {
+    let protect = |mount: &OwnedFd| match spec.privileged {
+        true => Ok(()),
+        false => sys::set_mount_attributes(mount, RDONLY).step("making /sys read-only"),
+    };
+    let put = |mount: &OwnedFd, target: &str| {
+        attach(root, mount, Path::new(target)).map_err(|error| Failure::kernel("mounting", error, target))
+    };
+    if let Ok(sys) = file_system("sysfs", &[], NOSUID | NODEV | NOEXEC) {
+        protect(&sys)?;
+        put(&sys, "/sys")?;
+        // Programs look for their limits there.
+        if let Ok(groups) = clone_tree(Path::new("/sys/fs/cgroup")) {
+            protect(&groups)?;
+            put(&groups, "/sys/fs/cgroup")?;
+        }
+    } else if let Ok(sys) = clone_tree(Path::new("/sys")) {
+        protect(&sys)?;
+        put(&sys, "/sys")?;
+    }
+    Ok(())
 }
 
 fn devices(spec: &ProcessSpec, root: &OwnedFd) -> Result<(), Failure> {
@@ -234,9 +262,8 @@ fn devices(spec: &ProcessSpec, root: &OwnedFd) -> Result<(), Failure> {
         let path = format!("/dev/{name}");
         attach(root, &node, Path::new(&path)).map_err(|error| Failure::kernel("mounting", error, &path))?;
     }
-    let pts = [("ptmxmode", "0666".to_owned()), ("mode", "0620".to_owned())];
     let mut mounts = vec![
-        ("/dev/pts", file_system("devpts", &pts, NOSUID | NOEXEC)?),
+        ("/dev/pts", terminals()?),
         ("/dev/shm", tmpfs(Some(spec.shm_size), 0o1777, NOSUID | NODEV | NOEXEC)?),
     ];
     // Some kernels are built without message queues.
@@ -247,6 +274,16 @@ fn devices(spec: &ProcessSpec, root: &OwnedFd) -> Result<(), Failure> {
         attach(root, mount, Path::new(path)).map_err(|error| Failure::kernel("mounting", error, path))?;
     }
     Ok(())
+}
+
+/// Terminals of the process's own, of the group `tty` where its customary number is mapped.
+fn terminals() -> Result<OwnedFd, Failure> {
+    let mut options =
+        vec![("ptmxmode", "0666".to_owned()), ("mode", "0620".to_owned()), ("gid", "5".to_owned())];
+    file_system("devpts", &options, NOSUID | NOEXEC).or_else(|_unmapped| {
+        options.pop();
+        file_system("devpts", &options, NOSUID | NOEXEC)
+    })
 }
 
 /// Hides and protects parts of /proc and /sys. What a kernel does not have needs no hiding.
@@ -274,11 +311,27 @@ fn mask(root: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Makes the attached root the root of this process and lets go of the old one.
+///
+/// `pivot_root` leaves the old root, with what is mounted over it, stacked over the new one. A path does
+/// not see that at its beginning, but `/..` does, so what it leads to is the proof that nothing is left.
 pub(crate) fn enter_root(root: &OwnedFd) -> Result<(), Failure> {
+    const STACKED: usize = 8;
+    let own = mount_id(root, c"").step("looking at the root")?;
     rustix::process::fchdir(root).step("entering the root")?;
     rustix::process::pivot_root(".", ".").step("changing the root")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).step("leaving the old root")?;
-    rustix::process::chdir("/").step("entering the root")
+    for _ in 0..STACKED {
+        rustix::mount::unmount(".", UnmountFlags::DETACH).step("leaving the old root")?;
+        if mount_id(CWD, c"/..").step("looking at the root")? == own {
+            return rustix::process::chdir("/").step("entering the root");
+        }
+    }
+    Err(Failure::said("leaving the old root", "more is mounted over it than castoff did".to_owned()))
+}
+
+fn mount_id(directory: impl AsFd, path: &CStr) -> Result<u64, Errno> {
+    let found = rustix::fs::statx(directory, path, AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    // Linux 5.8; without it nothing could be proven.
+    if found.stx_mask & StatxFlags::MNT_ID.bits() == 0 { Err(Errno::NOSYS) } else { Ok(found.stx_mnt_id) }
 }
 
 /// Makes the working directory and those above it when they are missing (D-137).
@@ -301,10 +354,34 @@ pub(crate) fn make_working_directory(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Attaches the root onto its own upper directory, which nobody looks at in this mount namespace.
-pub(crate) fn attach_root(root: &OwnedFd, place: &Path) -> Result<(), Failure> {
+/// Attaches the root where nobody else sees it.
+pub(crate) fn attach_root(root: &OwnedFd, memory: &OwnedFd) -> Result<(), Failure> {
+    move_to(root, &place_in(memory, "root")?).step("attaching the root")
+}
+
+/// Makes the file system in memory that holds places, files and, for the time of their making, mounts.
+///
+/// It is attached, because older kernels neither clone nor mount in what is not; over the machine's
+/// root, because there is always one, and a mount over it hides nothing from paths that begin at it.
+pub(crate) fn memory() -> Result<OwnedFd, Failure> {
+    let memory = tmpfs(None, 0o755, 0)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(root, c"", CWD, place, flags).step("attaching the root")
+    rustix::mount::move_mount(&memory, c"", CWD, c"/", flags).step("attaching a file system in memory")?;
+    Ok(memory)
+}
+
+/// Makes a directory to attach something to; the same one for each of that name.
+fn place_in(memory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+    match rustix::fs::mkdirat(memory, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(Failure::kernel("making a directory in memory", error, name)),
+    }
+    open_inside(memory, Path::new(name), OFlags::PATH).step("opening a directory in memory")
+}
+
+fn move_to(mount: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, c"", place, c"", flags)
 }
 
 /// Keeps everything that is mounted from here on to this namespace.

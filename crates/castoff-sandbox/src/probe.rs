@@ -8,7 +8,8 @@ use std::path::Path;
 
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
 
-use crate::root::overlay;
+use crate::mounts;
+use crate::root::Overlay;
 use crate::sys::{self, Fork};
 use crate::user::{Entered, IdMap};
 
@@ -139,7 +140,10 @@ fn try_overlay(directory: &Path, userxattr: bool) -> Result<String, String> {
     for path in [&lower.join("a/b"), &upper, &work] {
         fs::create_dir_all(path).map_err(said("making directories"))?;
     }
-    let mount = overlay(&[lower], Some((&upper, &work)), userxattr).map_err(|failure| failure.to_string())?;
+    let writable = Some((upper.as_path(), work.as_path()));
+    let mount = mounts::memory()
+        .and_then(|memory| Overlay { lowers: &[lower], writable, userxattr }.mount(&memory))
+        .map_err(|failure| failure.to_string())?;
     rustix::mount::move_mount(
         &mount,
         c"",

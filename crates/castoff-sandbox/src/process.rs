@@ -2,12 +2,13 @@
 
 use std::ffi::{CString, OsStr};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::child::{Failure, Step};
 use crate::mounts::c_string;
 use crate::spec::{Output, ProcessSpec};
-use crate::{capability, seccomp, sys};
+use crate::{capability, seccomp, sys, terminal};
 
 /// Docker's names of resource limits.
 const LIMITS: [(&str, libc::__rlimit_resource_t); 16] = [
@@ -30,8 +31,8 @@ const LIMITS: [(&str, libc::__rlimit_resource_t); 16] = [
 ];
 
 /// Becomes the program. Returns only when that fails.
-pub(crate) fn start(spec: &ProcessSpec) -> Failure {
-    match prepare(spec) {
+pub(crate) fn start(spec: &ProcessSpec, own_terminal: Option<&OwnedFd>) -> Failure {
+    match prepare(spec, own_terminal) {
         Ok(()) => {}
         Err(failure) => return failure,
     }
@@ -41,12 +42,15 @@ pub(crate) fn start(spec: &ProcessSpec) -> Failure {
     }
 }
 
-fn prepare(spec: &ProcessSpec) -> Result<(), Failure> {
+fn prepare(spec: &ProcessSpec, own_terminal: Option<&OwnedFd>) -> Result<(), Failure> {
     sys::die_with_parent().step("tying the process to its init")?;
     sys::reset_signals();
-    if spec.output == Output::Pipe {
+    if spec.output != Output::Inherit {
         // With the caller's terminal its session is kept, so that the terminal's keys work.
         rustix::process::setsid().step("making a session")?;
+    }
+    if let Some(own_terminal) = own_terminal {
+        terminal::take(own_terminal).step("taking the terminal")?;
     }
     for limit in &spec.rlimits {
         let number = LIMITS.iter().find(|(name, _)| *name == limit.name).map(|(_, number)| *number);

@@ -11,9 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::child::{Failure, Step};
 use crate::spec::{MountKind, ProcessSpec};
@@ -34,6 +34,9 @@ pub(crate) fn mount_root(
     memory: &OwnedFd,
     places: &[(PathBuf, Place)],
 ) -> Result<OwnedFd, Failure> {
+    fn plain(lowers: &[PathBuf], userxattr: bool) -> Overlay<'_> {
+        Overlay { lowers, writable: None, userxattr }
+    }
     make_directory(memory, "empty")?;
     make_directory(memory, "stub")?;
     let empty = in_memory(memory, "empty");
@@ -45,7 +48,7 @@ pub(crate) fn mount_root(
         if spec.lowers.is_empty() {
             lowers.push(empty.clone());
         }
-        let view = overlay(&lowers, None, spec.userxattr)?;
+        let view = plain(&lowers, spec.userxattr).mount(memory)?;
         missing_places(&view, places)?
     };
     let mut lowers = Vec::new();
@@ -61,9 +64,10 @@ pub(crate) fn mount_root(
         if lowers.len() == 1 {
             lowers.push(in_memory(memory, "empty"));
         }
-        return overlay(&lowers, None, spec.userxattr);
+        return plain(&lowers, spec.userxattr).mount(memory);
     }
-    overlay(&lowers, Some((&spec.upper, &spec.work)), spec.userxattr)
+    let writable = Some((spec.upper.as_path(), spec.work.as_path()));
+    Overlay { lowers: &lowers, writable, userxattr: spec.userxattr }.mount(memory)
 }
 
 /// Returns the places that the mounts and files of a specification need.
@@ -72,13 +76,13 @@ pub(crate) fn places(spec: &ProcessSpec) -> Result<Vec<(PathBuf, Place)>, Failur
         ["/proc", "/sys", "/dev"].iter().map(|path| (PathBuf::from(path), Place::Directory)).collect();
     for mount in &spec.mounts {
         let place = match &mount.kind {
-            MountKind::Bind { source, .. } => place_of(source)?,
+            MountKind::Bind { source, .. } => place_of(source, &mount.target)?,
             MountKind::Overlay { lowers, source, .. } => {
                 let found = lowers
                     .iter()
                     .map(|lower| lower.join(source))
                     .find(|path| path.symlink_metadata().is_ok());
-                place_of(&found.unwrap_or_else(|| source.clone()))?
+                place_of(&found.unwrap_or_else(|| source.clone()), &mount.target)?
             }
             MountKind::Tmpfs { .. } => Place::Directory,
             MountKind::Secret { .. } => Place::File,
@@ -94,8 +98,10 @@ pub(crate) fn places(spec: &ProcessSpec) -> Result<Vec<(PathBuf, Place)>, Failur
     Ok(places)
 }
 
-fn place_of(source: &Path) -> Result<Place, Failure> {
-    let metadata = source.metadata().step("looking at the source of a mount")?;
+fn place_of(source: &Path, target: &Path) -> Result<Place, Failure> {
+    let metadata = source
+        .metadata()
+        .map_err(|error| Failure::kernel("looking at the source of a mount", error, &shown(target)))?;
     Ok(if metadata.is_dir() { Place::Directory } else { Place::File })
 }
 
@@ -108,72 +114,107 @@ fn make_directory(memory: &OwnedFd, name: &str) -> Result<(), Failure> {
     rustix::fs::mkdirat(memory, name, Mode::from_raw_mode(0o755)).step("making a directory in memory")
 }
 
-/// Mounts an overlay, detached. `lowers` are top first.
-pub(crate) fn overlay(
-    lowers: &[PathBuf],
-    writable: Option<(&Path, &Path)>,
-    userxattr: bool,
-) -> Result<OwnedFd, Failure> {
-    if lowers.len() > MOST_LOWERS {
-        return Err(Failure::said(
-            "mounting the root",
-            format!("{} layers are more than the {MOST_LOWERS} that overlayfs takes", lowers.len()),
-        ));
-    }
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step("opening overlayfs")?;
-    let set = |key: &str, value: &OsStr| rustix::mount::fsconfig_set_string(&context, key, value);
-    let configured = (|| -> Result<(), Errno> {
-        set("source", OsStr::new("castoff"))?;
-        add_lowers(&context, lowers)?;
-        if let Some((upper, work)) = writable {
-            set("upperdir", upper.as_os_str())?;
-            set("workdir", work.as_os_str())?;
-            // The upper directory is renamed into the store or thrown away; nothing of it is awaited.
-            rustix::mount::fsconfig_set_flag(&context, "volatile")?;
-        }
-        if userxattr {
-            rustix::mount::fsconfig_set_flag(&context, "userxattr")?;
-        } else {
-            // Distributions differ in these; with them on, an upper directory is not a plain delta.
-            set("redirect_dir", OsStr::new("nofollow"))?;
-            set("metacopy", OsStr::new("off"))?;
-        }
-        set("index", OsStr::new("off"))?;
-        set("xino", OsStr::new("off"))?;
-        rustix::mount::fsconfig_create(&context)
-    })();
-    if let Err(error) = configured {
-        return Err(Failure::kernel("mounting an overlay", error, &explanation(&context)));
-    }
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-        .step("mounting an overlay")
+/// An overlay to be mounted. `lowers` are top first.
+pub(crate) struct Overlay<'a> {
+    pub(crate) lowers: &'a [PathBuf],
+    /// Upper and work directory; without them it is read-only and needs two lower directories.
+    pub(crate) writable: Option<(&'a Path, &'a Path)>,
+    pub(crate) userxattr: bool,
 }
 
-/// `lowerdir+` (Linux 6.5) takes one directory at a time; before that all are one text, in which a
-/// colon or comma in a path has to be escaped.
-fn add_lowers(context: &OwnedFd, lowers: &[PathBuf]) -> Result<(), Errno> {
-    for (index, lower) in lowers.iter().enumerate() {
-        match rustix::mount::fsconfig_set_string(context, "lowerdir+", lower.as_os_str()) {
-            Ok(()) => {}
-            Err(Errno::INVAL) if index == 0 => {
-                let mut text = Vec::new();
-                for lower in lowers {
-                    if !text.is_empty() {
-                        text.push(b':');
-                    }
-                    for byte in lower.as_os_str().as_bytes() {
-                        if matches!(byte, b':' | b',' | b'\\') {
-                            text.push(b'\\');
-                        }
-                        text.push(*byte);
-                    }
-                }
-                return rustix::mount::fsconfig_set_string(context, "lowerdir", OsStr::from_bytes(&text));
-            }
-            Err(error) => return Err(error),
+impl Overlay<'_> {
+    /// Mounts it, detached.
+    pub(crate) fn mount(&self, memory: &OwnedFd) -> Result<OwnedFd, Failure> {
+        if self.lowers.len() > MOST_LOWERS {
+            let count = self.lowers.len();
+            let message = format!("{count} layers are more than the {MOST_LOWERS} that overlayfs takes");
+            return Err(Failure::said("mounting an overlay", message));
         }
+        let context =
+            rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step("opening overlayfs")?;
+        match self.configure(&context) {
+            Ok(true) => {}
+            Ok(false) => return self.mount_by_text(memory),
+            Err(error) => {
+                return Err(Failure::kernel("mounting an overlay", error, &explanation(&context)));
+            }
+        }
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+            .step("mounting an overlay")
     }
-    Ok(())
+
+    /// Returns false when the kernel does not take lower directories one at a time: before Linux 6.5.
+    fn configure(&self, context: &OwnedFd) -> Result<bool, Errno> {
+        let set = |key: &str, value: &OsStr| rustix::mount::fsconfig_set_string(context, key, value);
+        for (index, lower) in self.lowers.iter().enumerate() {
+            match set("lowerdir+", lower.as_os_str()) {
+                Err(Errno::INVAL) if index == 0 => return Ok(false),
+                other => other?,
+            }
+        }
+        set("source", OsStr::new("castoff"))?;
+        if let Some((upper, work)) = self.writable {
+            set("upperdir", upper.as_os_str())?;
+            set("workdir", work.as_os_str())?;
+        }
+        for (key, value) in self.options() {
+            match value {
+                Some(value) => set(key, OsStr::new(value))?,
+                None => rustix::mount::fsconfig_set_flag(context, key)?,
+            }
+        }
+        rustix::mount::fsconfig_create(context)?;
+        Ok(true)
+    }
+
+    fn options(&self) -> Vec<(&'static str, Option<&'static str>)> {
+        let mut options = vec![("index", Some("off")), ("xino", Some("off"))];
+        if self.writable.is_some() {
+            // The upper directory is renamed into the store or thrown away; nothing of it is awaited.
+            options.push(("volatile", None));
+        }
+        if self.userxattr {
+            options.push(("userxattr", None));
+        } else {
+            // Distributions differ in these; with them on, an upper directory is not a plain delta.
+            options.extend([("redirect_dir", Some("nofollow")), ("metacopy", Some("off"))]);
+        }
+        options
+    }
+
+    /// The old way: one text of at most a page, in which a name by descriptor is short and needs no
+    /// escape. What it mounts is attached, so it is cloned and let go of.
+    fn mount_by_text(&self, memory: &OwnedFd) -> Result<OwnedFd, Failure> {
+        const STEP: &str = "mounting an overlay the old way";
+        let mut open = Vec::new();
+        let mut named = |path: &Path| -> Result<String, Failure> {
+            let directory = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|error| Failure::kernel(STEP, error, &shown(path)))?;
+            let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            open.push(directory);
+            Ok(name)
+        };
+        let lowers: Vec<String> = self.lowers.iter().map(|lower| named(lower)).collect::<Result<_, _>>()?;
+        let mut text = format!("lowerdir={}", lowers.join(":"));
+        if let Some((upper, work)) = self.writable {
+            text += &format!(",upperdir={},workdir={}", named(upper)?, named(work)?);
+        }
+        for (key, value) in self.options() {
+            text += &format!(",{key}{}", value.map(|value| format!("={value}")).unwrap_or_default());
+        }
+        let text = std::ffi::CString::new(text).expect("there is no NUL in numbers and option names");
+        let place = in_memory(memory, "legacy");
+        make_directory(memory, "legacy").or_else(|failure| match failure.errno() {
+            Some(libc::EEXIST) => Ok(()),
+            _ => Err(failure),
+        })?;
+        rustix::mount::mount("castoff", &place, "overlay", MountFlags::empty(), Some(text.as_c_str()))
+            .step(STEP)?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = rustix::mount::open_tree(CWD, &place, flags).step(STEP)?;
+        rustix::mount::unmount(&place, UnmountFlags::DETACH).step(STEP)?;
+        Ok(tree)
+    }
 }
 
 /// Returns what the kernel wrote about a failed configuration (Linux 6.5 for overlayfs).
@@ -199,9 +240,8 @@ enum Stub {
 fn missing_places(view: &OwnedFd, places: &[(PathBuf, Place)]) -> Result<Missing, Failure> {
     let mut missing = Missing::new();
     for (target, place) in places {
-        add_missing(view, target, *place, &mut missing).map_err(|error| {
-            Failure::kernel("finding a place for a mount", error, &target.display().to_string())
-        })?;
+        add_missing(view, target, *place, &mut missing)
+            .map_err(|error| Failure::kernel("finding a place for a mount", error, &shown(target)))?;
     }
     Ok(missing)
 }
@@ -269,6 +309,10 @@ fn add_missing(view: &OwnedFd, target: &Path, place: Place, missing: &mut Missin
     Ok(())
 }
 
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|byte| *byte == b'/')
         .filter(|part| !part.is_empty() && *part != b".")
@@ -288,9 +332,7 @@ fn make_stub(memory: &OwnedFd, missing: &Missing) -> Result<(), Failure> {
                 rustix::fs::openat(&stub, path, flags, Mode::from_raw_mode(0o644)).map(drop)
             }
         };
-        made.map_err(|error| {
-            Failure::kernel("making a place for a mount", error, &path.display().to_string())
-        })?;
+        made.map_err(|error| Failure::kernel("making a place for a mount", error, &shown(path)))?;
     }
     // Making entries changed the times of the directories above them.
     for (path, kind) in missing {

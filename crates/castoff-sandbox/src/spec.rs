@@ -199,6 +199,10 @@ pub enum Output {
     Pipe,
     /// The caller's own.
     Inherit,
+    /// A terminal of the process's own. What it shows is delivered as standard output; what the caller's
+    /// standard input has is typed into it if `stdin` is `Inherit`, with the caller's terminal passing
+    /// every key on for the time of the process.
+    Terminal,
 }
 
 /// A resource limit by Docker's name (`nofile`, `nproc`, ...); `-1` is unlimited.

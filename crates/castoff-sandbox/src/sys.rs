@@ -28,6 +28,25 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Forks a child that is pid 1 of a new namespace.
+pub(crate) fn fork_init() -> io::Result<Fork> {
+    let flags = libc::c_long::from(libc::CLONE_NEWPID | libc::SIGCHLD);
+    // SAFETY: without a stack of its own and without CLONE_VM the child goes on with a copy of this
+    // process, as after fork; the helper is single-threaded, so no lock is held by another thread.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match check(pid)? {
+        0 => Ok(Fork::Child),
+        _ => Ok(Fork::Parent(pid as libc::pid_t)),
+    }
+}
+
+/// Lets no descriptor but the first three survive an exec.
+pub(crate) fn close_on_exec() {
+    // SAFETY: takes numbers; descriptors stay open in this process. Before Linux 5.11 it fails, and what
+    // the caller left open on purpose stays open.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
 /// Leaves the namespaces in `flags` for new ones.
 pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: takes a number, touches no memory of ours.
@@ -36,8 +55,13 @@ pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
 
 /// Asks for SIGKILL when the parent dies.
 pub(crate) fn die_with_parent() -> io::Result<()> {
+    on_death_of_parent(libc::SIGKILL)
+}
+
+/// Asks for a signal when the parent dies.
+pub(crate) fn on_death_of_parent(signal: libc::c_int) -> io::Result<()> {
     // SAFETY: takes numbers, touches no memory of ours.
-    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })).map(drop)
+    check(i64::from(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) })).map(drop)
 }
 
 /// Removes a capability from the bounding set.
@@ -137,11 +161,11 @@ pub(crate) fn set_mount_attributes(mount: impl AsFd, attributes: u64) -> io::Res
     check(result).map(drop)
 }
 
-/// Waits for any child; returns its id and wait status.
-pub(crate) fn wait_any() -> io::Result<(libc::pid_t, libc::c_int)> {
+/// Waits for any child; returns its id and wait status. With `WNOHANG` the id is 0 when none has ended.
+pub(crate) fn wait_any(options: libc::c_int) -> io::Result<(libc::pid_t, libc::c_int)> {
     let mut status = 0;
     // SAFETY: the pointer is to a live integer.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, options) };
     check(i64::from(pid))?;
     Ok((pid, status))
 }
@@ -226,14 +250,31 @@ pub(crate) fn reset_signals() {
     }
 }
 
-/// Ignores the signals that a terminal sends: the helper and the init leave them to the process.
-pub(crate) fn ignore_terminal_signals() {
-    // SAFETY: ignoring a signal is allowed at any time.
+/// Prepares the helper: it leaves a terminal's signals to the process, and SIGTERM ends it.
+pub(crate) fn helper_signals() {
+    // SAFETY: setting dispositions to one of the two constants is allowed at any time.
     unsafe {
-        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
             libc::signal(signal, libc::SIG_IGN);
         }
+        for signal in [libc::SIGTERM, libc::SIGCHLD] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
     }
+}
+
+/// Holds back SIGTERM and the signals about children, to be waited for.
+pub(crate) fn hold_signals() {
+    let set = signal_set(&[libc::SIGTERM, libc::SIGCHLD]);
+    // SAFETY: the pointer is to a live, initialised set.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Waits for one of the signals of [`hold_signals`]; returns whether it was SIGTERM.
+pub(crate) fn wait_for_signal() -> bool {
+    let set = signal_set(&[libc::SIGTERM, libc::SIGCHLD]);
+    // SAFETY: the pointer is to a live, initialised set, and no information is asked for.
+    unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) == libc::SIGTERM }
 }
 
 /// Signals that a waiting process passes on to the one that works.

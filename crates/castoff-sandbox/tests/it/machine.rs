@@ -1,0 +1,321 @@
+//! A small root file system and the ways to run it: as root, as a user with subordinate ids, as a user
+//! with one id. Each check runs in every way that the machine allows; in CI that must be all.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use castoff_sandbox::{MountKind, MountSpec, ProcessSpec};
+use tempfile::TempDir;
+
+/// The user for whom nothing on the machine is made.
+const USER: u32 = 20_001;
+/// The first of that user's 65536 subordinate ids.
+const SUBORDINATE: u32 = 300_000;
+
+/// As whom the sandbox is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Root,
+    Range,
+    Single,
+}
+
+/// A root file system in a temporary directory, and a mode to run it in.
+pub struct Machine {
+    pub mode: Mode,
+    directory: TempDir,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// `code N`, `signal N`, `cancelled`, `timed out`, or empty with an error.
+    pub status: String,
+    pub error: String,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Applets of busybox that the checks use.
+const APPLETS: [&str; 36] = [
+    "sh", "cat", "ls", "rm", "mkdir", "rmdir", "touch", "echo", "id", "hostname", "grep", "ip", "stat",
+    "chown", "chmod", "mount", "umount", "sleep", "setsid", "ln", "mv", "pwd", "env", "ulimit", "test",
+    "mknod", "wc", "sort", "find", "cp", "true", "readlink", "tty", "su", "head", "cut",
+];
+
+/// Runs a check in every mode of this machine.
+pub fn everywhere(check: impl Fn(&Machine)) {
+    for mode in modes() {
+        check(&Machine::new(*mode));
+    }
+}
+
+/// The modes of this machine. This is the one place that may leave checks out, and not in CI.
+fn modes() -> &'static [Mode] {
+    static MODES: OnceLock<Vec<Mode>> = OnceLock::new();
+    MODES.get_or_init(|| {
+        let is_root =
+            fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let wanted: &[Mode] =
+            if is_root { &[Mode::Root, Mode::Range, Mode::Single] } else { &[Mode::Range, Mode::Single] };
+        let possible: Vec<Mode> = wanted.iter().copied().filter(|mode| is_possible(*mode)).collect();
+        let all = possible == [Mode::Root, Mode::Range, Mode::Single];
+        assert!(all || std::env::var_os("CI").is_none(), "this machine allows only {possible:?}");
+        assert!(!possible.is_empty() || std::env::var_os("CI").is_none());
+        possible
+    })
+}
+
+fn is_possible(mode: Mode) -> bool {
+    let expected = match mode {
+        Mode::Root => "Root",
+        Mode::Range => "UserNamespace(Range)",
+        Mode::Single => "UserNamespace(Single)",
+    };
+    let said = Machine::new(mode).command(&["enter"]).output().expect("the child starts");
+    String::from_utf8_lossy(&said.stdout).trim() == expected
+}
+
+/// The test program where every user can reach it.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = PROGRAM.get_or_init(|| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("own directory");
+        let path = directory.path().join("castoff-sandbox-child");
+        fs::copy(env!("CARGO_BIN_EXE_castoff-sandbox-child"), &path).expect("the program is there");
+        (directory, path)
+    });
+    path
+}
+
+impl Machine {
+    fn new(mode: Mode) -> Machine {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let machine = Machine { mode, directory };
+        machine.fill().expect("a root file system is made");
+        machine
+    }
+
+    fn fill(&self) -> std::io::Result<()> {
+        for path in [
+            "lower/bin",
+            "lower/etc",
+            "lower/home",
+            "lower/data/sub",
+            "lower/tmp",
+            "upper",
+            "work",
+            "outside",
+        ] {
+            fs::create_dir_all(self.path(path))?;
+        }
+        fs::copy("/bin/busybox", self.path("lower/bin/busybox"))?;
+        for applet in APPLETS {
+            symlink("busybox", self.path("lower/bin").join(applet))?;
+        }
+        let files = [
+            ("etc/passwd", "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n"),
+            ("etc/group", "root:x:0:\nuser:x:1000:\n"),
+            ("data/file", "lower\n"),
+            ("data/sub/file", "below\n"),
+        ];
+        for (path, text) in files {
+            fs::write(self.path("lower").join(path), text)?;
+        }
+        fs::write(self.path("outside/file"), "outside\n")?;
+        symlink(self.path("outside"), self.path("lower/escape"))?;
+        symlink("../../../../../../../../..", self.path("lower/up"))?;
+        fs::set_permissions(self.path("lower/tmp"), fs::Permissions::from_mode(0o1777))?;
+        fs::set_permissions(self.directory.path(), fs::Permissions::from_mode(0o755))?;
+        if self.mode != Mode::Root && self.we_are_root() {
+            give(self.directory.path(), USER)?;
+        }
+        Ok(())
+    }
+
+    fn we_are_root(&self) -> bool {
+        fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+    }
+
+    /// A path in the temporary directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Makes a directory with one file, owned by the mode's user.
+    pub fn directory_with(&self, name: &str, file: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("own directory");
+        fs::write(path.join(file), content).expect("own directory");
+        if self.mode != Mode::Root && self.we_are_root() {
+            give(&path, USER).expect("we are root");
+        }
+        path
+    }
+
+    /// The id that is `inside` in the sandbox, on the machine.
+    pub fn outside_id(&self, inside: u32) -> u32 {
+        match (self.mode, inside) {
+            (Mode::Root, id) => id,
+            (Mode::Range | Mode::Single, 0) => USER,
+            (Mode::Range, id) => SUBORDINATE + id - 1,
+            (Mode::Single, _) => USER,
+        }
+    }
+
+    /// A specification that runs a script of the shell.
+    pub fn script(&self, script: &str) -> ProcessSpec {
+        self.spec(&["/bin/sh", "-c", script])
+    }
+
+    pub fn spec(&self, argv: &[&str]) -> ProcessSpec {
+        ProcessSpec {
+            lowers: vec![self.path("lower")],
+            upper: self.path("upper"),
+            work: self.path("work"),
+            userxattr: self.mode != Mode::Root,
+            argv: argv.iter().map(OsString::from).collect(),
+            env: vec![("PATH".into(), "/bin".into())],
+            hostname: "buildkitsandbox".to_owned(),
+            fake_ids: self.mode == Mode::Single,
+            ..ProcessSpec::default()
+        }
+    }
+
+    pub fn run(&self, spec: &ProcessSpec) -> Outcome {
+        self.run_with(spec, &[])
+    }
+
+    /// Runs until the output has a text in it, then cancels.
+    pub fn run_until(&self, spec: &ProcessSpec, text: &str) -> Outcome {
+        self.run_with(spec, &[text])
+    }
+
+    fn run_with(&self, spec: &ProcessSpec, more: &[&str]) -> Outcome {
+        // A volatile overlay marks its work directory, which must not be used again.
+        let _unless_used = fs::remove_dir_all(self.path("work/work"));
+        let path = self.write(spec);
+        let mut arguments = vec!["run", path.to_str().expect("temporary paths are text")];
+        arguments.extend(more);
+        let said = self.command(&arguments).output().expect("the child starts");
+        let document: serde_json::Value = serde_json::from_slice(&said.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&said.stderr)));
+        let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+        Outcome {
+            status: text("status"),
+            error: text("error"),
+            stdout: text("stdout"),
+            stderr: text("stderr"),
+        }
+    }
+
+    /// Writes a specification to a file that the mode's user can read.
+    pub fn write(&self, spec: &ProcessSpec) -> PathBuf {
+        let path = self.path("spec.json");
+        fs::write(&path, serde_json::to_vec(spec).expect("specifications are plain data"))
+            .expect("own directory");
+        path
+    }
+
+    /// Runs a script and returns what it prints; it must end well and say nothing on standard error.
+    #[track_caller]
+    pub fn says(&self, script: &str) -> String {
+        self.says_with(&self.script(script))
+    }
+
+    #[track_caller]
+    pub fn says_with(&self, spec: &ProcessSpec) -> String {
+        let outcome = self.run(spec);
+        assert!(outcome.status == "code 0" && outcome.stderr.is_empty(), "{:?}: {outcome:?}", self.mode);
+        outcome.stdout
+    }
+
+    /// The test program, as the mode's user.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut all: Vec<OsString> = vec![program().into()];
+        if self.mode == Mode::Single {
+            all.push("--single".into());
+        }
+        all.extend(arguments.iter().map(OsString::from));
+        let mut command;
+        if self.mode == Mode::Root || !self.we_are_root() {
+            command = Command::new(&all[0]);
+            command.args(&all[1..]);
+        } else {
+            // The user exists in a mount namespace only.
+            let script = r#"set -e
+                { cat /etc/passwd; echo "castoff-test:x:$1:$1::/:/bin/sh"; } >"$2/passwd"
+                echo "castoff-test:$3:65536" >"$2/subid"
+                mount --bind "$2/passwd" /etc/passwd
+                mount --bind "$2/subid" /etc/subuid
+                mount --bind "$2/subid" /etc/subgid
+                user=$1; shift 3
+                exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@""#;
+            command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", script, "sh"]);
+            command.args([
+                USER.to_string(),
+                self.directory.path().display().to_string(),
+                SUBORDINATE.to_string(),
+            ]);
+            command.args(&all);
+        }
+        command.stdin(Stdio::null()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// What the process left behind: the paths in the upper directory, sorted, with whiteouts marked.
+    pub fn upper(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        list(&self.path("upper"), "", &mut found);
+        found.sort();
+        found
+    }
+}
+
+impl Drop for Machine {
+    /// overlayfs leaves directories without permissions, and other users' files.
+    fn drop(&mut self) {
+        if self.mode == Mode::Range && !self.we_are_root() {
+            let _best_effort = self.command(&["enter"]).status();
+        }
+        let _best_effort = fs::set_permissions(self.path("work/work"), fs::Permissions::from_mode(0o700));
+    }
+}
+
+fn list(directory: &Path, prefix: &str, found: &mut Vec<String>) {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    for entry in fs::read_dir(directory).expect("the upper directory is readable").flatten() {
+        let metadata = entry.metadata().expect("an entry has metadata");
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if metadata.is_dir() {
+            found.push(format!("{name}/"));
+            list(&entry.path(), &format!("{name}/"), found);
+        } else if metadata.file_type().is_char_device() && metadata.rdev() == 0 {
+            found.push(format!("{name} removed"));
+        } else {
+            found.push(name);
+        }
+    }
+}
+
+/// Gives a tree to a user.
+fn give(path: &Path, user: u32) -> std::io::Result<()> {
+    lchown(path, Some(user), Some(user))?;
+    if path.symlink_metadata()?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), user)?;
+        }
+    }
+    Ok(())
+}
+
+/// A mount of a file or directory of the machine.
+pub fn bind(target: &str, source: PathBuf, writable: bool) -> MountSpec {
+    MountSpec { target: target.into(), kind: MountKind::Bind { source, writable } }
+}

@@ -1,0 +1,7 @@
+//! Processes in sandboxes, run for real.
+
+mod file_system;
+mod isolation;
+mod machine;
+mod mounts;
+mod process;
