@@ -8,15 +8,23 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{self, capture, run};
 
-/// A binary and the store it works on.
+/// A binary, the directory it works in, and who runs it.
 pub struct Castoff {
     binary: PathBuf,
-    root: PathBuf,
+    directory: PathBuf,
+    user: Option<String>,
 }
 
 impl Castoff {
-    /// Returns the binary that `CASTOFF` names, or builds the workspace's own.
+    /// Returns the binary that `CASTOFF` names, or builds the workspace's own; it is run by the user
+    /// that `CASTOFF_E2E_USER` names, or by whoever runs this.
     pub fn locate() -> Result<Castoff> {
+        let user = std::env::var("CASTOFF_E2E_USER").ok().filter(|user| !user.is_empty());
+        Castoff::locate_for(user)
+    }
+
+    /// The same for a user of this machine, which takes root, or for whoever runs this.
+    pub fn locate_for(user: Option<String>) -> Result<Castoff> {
         let binary = match std::env::var_os("CASTOFF") {
             Some(path) => PathBuf::from(path),
             None => {
@@ -30,23 +38,43 @@ impl Castoff {
         if !binary.is_file() {
             bail!("there is no castoff binary at `{}`", binary.display());
         }
-        let root = match std::env::var_os("CASTOFF_E2E_ROOT") {
-            Some(path) => PathBuf::from(path),
-            None => command::output_directory().join("store"),
+        let directory = match (std::env::var_os("CASTOFF_E2E_ROOT"), &user) {
+            (Some(path), _) => PathBuf::from(path),
+            (None, Some(user)) => command::output_directory().join(format!("as-{user}")),
+            (None, None) => command::output_directory().join("as-self"),
         };
-        std::fs::create_dir_all(&root).with_context(|| format!("cannot create `{}`", root.display()))?;
-        Ok(Castoff { binary, root })
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot create `{}`", directory.display()))?;
+        if let Some(user) = &user {
+            run(Command::new("chown").arg(user).arg(&directory))?;
+        }
+        Ok(Castoff { binary, directory, user })
     }
 
-    /// Returns the directory everything is kept in.
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// Returns a directory that castoff may write outputs to.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Returns the store.
+    pub fn root(&self) -> PathBuf {
+        self.directory.join("store")
     }
 
     /// Starts a command line on this store.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.arg("--root").arg(&self.root).env("BUILDKIT_PROGRESS", "plain");
+        let mut command = match &self.user {
+            Some(user) => {
+                // Unlike runuser and su, setpriv becomes the program: signals reach castoff itself.
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", user, "--regid", user, "--init-groups", "--"]).arg(&self.binary);
+                // The environment is kept, but for what leads to another user's files.
+                command.env_remove("HOME").env_remove("XDG_RUNTIME_DIR").env_remove("DOCKER_CONFIG");
+                command
+            }
+            None => Command::new(&self.binary),
+        };
+        command.arg("--root").arg(self.root()).current_dir(&self.directory);
         command
     }
 

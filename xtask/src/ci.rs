@@ -5,8 +5,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::castoff::Castoff;
 use crate::command::{capture, repository, run, which};
+use crate::examples::{EXAMPLES, Example};
 use crate::{e2e, tidy};
+
+/// Who builds the examples without privileges.
+const USER: &str = "castoff-test";
 
 /// Debian packages that the tests and examples use.
 const PACKAGES: &[&str] = &[
@@ -41,7 +46,23 @@ pub fn main() -> Result<()> {
             cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])
         }
     })?;
-    step("examples", || e2e::main(&[]))
+    step("examples", || e2e::main(&[]))?;
+    step("examples without privileges", unprivileged)
+}
+
+/// The same examples by a user who is nobody special, less the one that only takes long.
+fn unprivileged() -> Result<()> {
+    if !is_root()? {
+        println!("nobody here is root: the examples ran without privileges already");
+        return Ok(());
+    }
+    if capture(Command::new("id").arg(USER)).is_err() {
+        // useradd gives a new user subordinate ids of their own.
+        run(Command::new("useradd").args(["--create-home", USER]))?;
+    }
+    let castoff = Castoff::locate_for(Some(USER.to_owned()))?;
+    let selected: Vec<&Example> = EXAMPLES.iter().filter(|example| example.name != "rust-self").collect();
+    e2e::run(&castoff, &selected)
 }
 
 fn step(name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -44,14 +44,17 @@ impl Tally {
 
 /// Runs the named examples, or all.
 pub fn main(names: &[String]) -> Result<()> {
-    let selected = select(names)?;
-    let castoff = Castoff::locate()?;
-    let left_out = bases::provide(&castoff)?;
+    run(&Castoff::locate()?, &select(names)?)
+}
+
+/// Runs examples with a castoff.
+pub fn run(castoff: &Castoff, selected: &[&Example]) -> Result<()> {
+    let left_out = bases::provide(castoff)?;
     let mut tally = Tally { passed: 0, failed: 0, skipped: 0 };
     for example in selected {
         let lacking = left_out.iter().find(|(base, _)| example.bases.contains(base));
         match lacking {
-            None => examine(&castoff, example, &mut tally),
+            None => examine(castoff, example, &mut tally),
             Some((base, reason)) if is_ci() => {
                 tally.check(&format!("{}: has its base", example.name), || bail!("no {base}: {reason}"));
             }
@@ -119,7 +122,7 @@ fn examine(castoff: &Castoff, example: &Example, tally: &mut Tally) {
     });
     if let Some(registry) = &setting.registry {
         tally.check(&format!("{name}: its secret is nowhere in the store"), || {
-            let holders = files_with(castoff.root(), registry.token.as_bytes())?;
+            let holders = files_with(&castoff.root(), registry.token.as_bytes())?;
             ensure!(holders.is_empty(), "found in {holders:?}");
             Ok(())
         });
@@ -215,7 +218,7 @@ fn ask(castoff: &Castoff, example: &Example) -> Result<()> {
         }
         Ask::Http { path, expect } => {
             let port = free_port()?;
-            let log = output_directory().join(format!("{}.log", example.name));
+            let log = castoff.directory().join(format!("{}.log", example.name));
             let mut server = Server::start(
                 castoff.command().args(["run", "--rm", "-e", &format!("PORT={port}"), &image]),
                 &log,
@@ -248,7 +251,7 @@ pub fn export(
     setting: &Setting,
     stage: Option<&str>,
 ) -> Result<PathBuf> {
-    let tar = output_directory().join(format!("{}.tar", example.name));
+    let tar = castoff.directory().join(format!("{}.tar", example.name));
     let output = format!("type=tar,dest={}", tar.display());
     let mut extra = vec!["-o", output.as_str()];
     if let Some(stage) = stage {

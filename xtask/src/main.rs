@@ -28,7 +28,8 @@ usage: cargo xtask COMMAND
   ci               everything above, with formatting, lints and tests
 
 CASTOFF names the castoff binary (default: target/debug/castoff, built first).
-CASTOFF_E2E_ROOT names the store the examples use (default: target/e2e/store).
+CASTOFF_E2E_ROOT names the directory of its store and outputs (default: in target/e2e).
+CASTOFF_E2E_USER names a user to run it as, for a look at builds without privileges.
 ";
 
 fn main() -> ExitCode {

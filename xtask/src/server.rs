@@ -1,6 +1,7 @@
 //! A server in the background that ends when its owner does.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ impl Server {
     pub fn start(command: &mut Command, log: &Path) -> Result<Server> {
         let shown = show(command);
         let file = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
+        // A server that opens /dev/stderr opens this file anew, maybe as another user.
+        file.set_permissions(Permissions::from_mode(0o666))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)

@@ -22,7 +22,8 @@ pub fn check_source(path: &str, bytes: &[u8]) -> Vec<String> {
         complaints.push(format!("{path}: {lines} lines, more than {LINES}"));
     }
     // A file of tests is explained by the names of its tests; its binary's main file by a header.
-    let named_by_its_tests = path.contains("/tests/") && !path.ends_with("/main.rs");
+    let named_by_its_tests =
+        path.ends_with("/tests.rs") || path.contains("/tests/") && !path.ends_with("/main.rs");
     if !named_by_its_tests && !text.trim_start().starts_with("//!") {
         complaints.push(format!("{path}: no `//!` header"));
     }
