@@ -1,6 +1,7 @@
 //! Credentials and challenges (B-084 to B-086; RFC 9110 section 11, the distribution token
 //! specification).
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -8,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use crate::config::Config;
+use crate::config::{AuthEntry, Config};
 use crate::error::RegistryError;
 
 /// Who castoff is to a registry.
@@ -33,33 +34,66 @@ pub(crate) enum Challenge {
     Bearer { realm: String, service: Option<String>, scope: Option<String> },
 }
 
-/// Parses a WWW-Authenticate header. Of several challenges a bearer one is preferred.
+/// Parses a WWW-Authenticate header, which may hold several challenges. Of those a bearer one is
+/// preferred, then a basic one.
 pub(crate) fn parse_challenge(header: &str) -> Option<Challenge> {
-    let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
-    if scheme.eq_ignore_ascii_case("basic") {
-        return Some(Challenge::Basic);
-    }
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
-    let mut realm = None;
-    let mut service = None;
-    let mut scope = None;
-    let mut rest = rest.trim_start();
-    while let Some((name, after)) = rest.split_once('=') {
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => after.split_once(',').unwrap_or((after, "")),
+    let mut basic = None;
+    let mut rest = header.trim();
+    while !rest.is_empty() {
+        let (scheme, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (parameters, after) = parse_parameters(after);
+        rest = after;
+        let parameter = |name: &str| {
+            let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.clone())
         };
-        match name.trim().to_ascii_lowercase().as_str() {
-            "realm" => realm = Some(value.to_owned()),
-            "service" => service = Some(value.to_owned()),
-            "scope" => scope = Some(value.to_owned()),
-            _ => {}
+        if scheme.eq_ignore_ascii_case("bearer") {
+            if let Some(realm) = parameter("realm") {
+                return Some(Challenge::Bearer {
+                    realm,
+                    service: parameter("service"),
+                    scope: parameter("scope"),
+                });
+            }
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            basic = Some(Challenge::Basic);
         }
-        rest = after.trim_start_matches([',', ' ']);
     }
-    Some(Challenge::Bearer { realm: realm?, service, scope })
+    basic
+}
+
+/// Parses `name=value` pairs up to the next challenge, and returns what follows them.
+fn parse_parameters(mut rest: &str) -> (Vec<(String, String)>, &str) {
+    let mut parameters = Vec::new();
+    loop {
+        rest = rest.trim_start_matches([',', ' ', '\t']);
+        // A name is followed by `=`, the scheme of the next challenge by a space.
+        let Some(end) = rest.find(['=', ' ', ',']).filter(|end| rest.as_bytes()[*end] == b'=') else {
+            return (parameters, rest);
+        };
+        let (name, after) = (&rest[..end], &rest[end + 1..]);
+        let mut value = String::new();
+        if let Some(quoted) = after.strip_prefix('"') {
+            let mut characters = quoted.char_indices();
+            let mut length = quoted.len();
+            while let Some((at, character)) = characters.next() {
+                match character {
+                    '"' => {
+                        length = at + 1;
+                        break;
+                    }
+                    '\\' => value.extend(characters.next().map(|(_, character)| character)),
+                    _ => value.push(character),
+                }
+            }
+            rest = &quoted[length..];
+        } else {
+            let end = after.find([',', ' ']).unwrap_or(after.len());
+            value.push_str(&after[..end]);
+            rest = &after[end..];
+        }
+        parameters.push((name.to_owned(), value));
+    }
 }
 
 /// Finds the credentials of a registry or repository. Keys with repository paths are matched longest
@@ -75,7 +109,7 @@ pub(crate) fn credentials(
             .map(str::to_owned)
             .to_vec()
     } else {
-        vec![registry.to_owned(), format!("https://{registry}"), format!("https://{registry}/v1/")]
+        vec![registry.to_owned()]
     };
     let mut keys = Vec::new();
     let mut path = repository;
@@ -93,7 +127,7 @@ pub(crate) fn credentials(
             }
         }
         for key in &keys {
-            if let Some(entry) = file.auths.get(key) {
+            if let Some(entry) = entry(&file.auths, key) {
                 if let Some(token) = &entry.identity_token {
                     return Ok(Credentials::IdentityToken(token.clone()));
                 }
@@ -115,6 +149,18 @@ pub(crate) fn credentials(
         }
     }
     Ok(Credentials::Anonymous)
+}
+
+/// Returns the entry of a key. A key may be written as an address, as Docker did for long; what follows
+/// the host of an address is the version of the protocol and no repository.
+fn entry<'a>(auths: &'a BTreeMap<String, AuthEntry>, key: &str) -> Option<&'a AuthEntry> {
+    auths.get(key).or_else(|| {
+        let host = |written: &str| {
+            let rest = written.strip_prefix("https://").or_else(|| written.strip_prefix("http://"))?;
+            rest.split('/').next().map(str::to_owned)
+        };
+        auths.iter().find(|(written, _)| host(written).as_deref() == Some(key)).map(|(_, entry)| entry)
+    })
 }
 
 fn decode_pair(auth: &str) -> Option<(String, String)> {
@@ -148,7 +194,8 @@ fn ask_helper(config: &Config, name: &str, server: &str) -> Result<Option<Creden
         .spawn()
         .map_err(|source| error(source.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(server.as_bytes()).map_err(|source| error(source.to_string()))?;
+        // A helper that ends without having read the question says why by its output.
+        let _unread = stdin.write_all(server.as_bytes());
     }
     let output = child.wait_with_output().map_err(|source| error(source.to_string()))?;
     if !output.status.success() {
@@ -160,11 +207,11 @@ fn ask_helper(config: &Config, name: &str, server: &str) -> Result<Option<Creden
     }
     let answer: HelperAnswer =
         serde_json::from_slice(&output.stdout).map_err(|source| error(source.to_string()))?;
-    Ok(Some(if answer.user == "<token>" {
-        Credentials::IdentityToken(answer.secret)
-    } else {
-        Credentials::Basic { user: answer.user, password: answer.secret }
-    }))
+    Ok(match answer.user.as_str() {
+        "<token>" => Some(Credentials::IdentityToken(answer.secret)),
+        "" if answer.secret.is_empty() => None,
+        _ => Some(Credentials::Basic { user: answer.user, password: answer.secret }),
+    })
 }
 
 impl Credentials {
@@ -177,15 +224,6 @@ impl Credentials {
             Credentials::Anonymous | Credentials::IdentityToken(_) | Credentials::RegistryToken(_) => None,
         }
     }
-}
-
-/// The answer of a token server.
-#[derive(Deserialize)]
-pub(crate) struct TokenAnswer {
-    #[serde(default)]
-    pub(crate) token: Option<String>,
-    #[serde(default)]
-    pub(crate) access_token: Option<String>,
 }
 
 #[cfg(test)]
@@ -208,6 +246,19 @@ mod tests {
         );
         assert_eq!(parse_challenge("Bearer service=\"s\""), None);
         assert_eq!(parse_challenge("Negotiate"), None);
+        assert_eq!(parse_challenge("Negotiate, Basic realm=\"a, b\""), Some(Challenge::Basic));
+        assert_eq!(parse_challenge(""), None);
+        let realm = |header: &str| match parse_challenge(header) {
+            Some(Challenge::Bearer { realm, .. }) => realm,
+            other => panic!("{header}: {other:?}"),
+        };
+        assert_eq!(
+            realm("Basic realm=\"x\", Bearer realm=\"https://a/token\", service=s"),
+            "https://a/token"
+        );
+        assert_eq!(realm("bearer  service=s,REALM=https://a/token?x=y , scope=z"), "https://a/token?x=y");
+        assert_eq!(realm("Bearer realm=\"quo\\\"ted\""), "quo\"ted");
+        assert_eq!(realm("Bearer realm=\"never closed"), "never closed");
     }
 
     /// B-084, B-085.
@@ -225,5 +276,16 @@ mod tests {
         assert_eq!(user("a.example", "other/x"), "host");
         assert_eq!(user("docker.io", "library/alpine"), "hub");
         assert_eq!(user("b.example", "x"), "-");
+    }
+
+    /// B-084.
+    #[test]
+    fn a_key_may_be_an_address() {
+        for key in ["https://a.example:5000", "http://a.example:5000/v2/", "https://a.example:5000/v1/"] {
+            let text = format!(r#"{{"auths":{{"{key}":{{"auth":"aG9zdDpo"}}}}}}"#);
+            let config = Config::default().with_credentials(&text).unwrap();
+            assert!(credentials(&config, "a.example:5000", "x").unwrap() != Credentials::Anonymous, "{key}");
+            assert!(credentials(&config, "a.example", "x").unwrap() == Credentials::Anonymous, "{key}");
+        }
     }
 }

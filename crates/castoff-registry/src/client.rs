@@ -1,66 +1,89 @@
 //! Requests: endpoints in order, schemes in order, attempts with growing delay, tokens on demand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use castoff_oci::{Descriptor, Digest, MediaType, Reference};
+use castoff_oci::{Descriptor, Digest, Reference};
 use ureq::Body;
-use ureq::http::{Response, StatusCode};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+use ureq::http::{Response, StatusCode, Uri};
 
-use crate::auth::{self, Challenge, Credentials, TokenAnswer};
-use crate::blob::{BlobReader, Reopen};
+use crate::auth::{self, Challenge, Credentials};
+use crate::blob::BlobReader;
 use crate::config::Config;
+use crate::document::Document;
 use crate::error::RegistryError;
 use crate::hosts::{self, Endpoint, Scheme};
+use crate::slots::{Slots, Stop};
+use crate::token::Asking;
+use crate::transport::{Get, Transport, refusal};
+use crate::url;
 
 /// Manifests are small; the distribution specification lets a registry refuse above 4 MiB.
 const DOCUMENT_LIMIT: u64 = 4 << 20;
 
-/// How much of an error's body is shown.
-const MESSAGE_LIMIT: u64 = 16 << 10;
+/// A registry that asks for more patience than a minute is not waited for.
+const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
-/// A client of all registries, shared by threads.
-pub struct Client {
+/// A client of all registries, shared by threads. Clones share connections and tokens.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Clone)]
+struct Shared {
     config: Config,
-    agents: Mutex<HashMap<(String, bool), ureq::Agent>>,
-    /// Authorization headers that worked, by host and repository.
-    tokens: Mutex<HashMap<(String, String), String>>,
+    stop: Stop,
+    transport: Arc<Transport>,
+    slots: Arc<Slots>,
+    learned: Arc<Mutex<Learned>>,
 }
 
-/// A manifest or index as it was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
-    /// What it is.
-    pub media_type: MediaType,
-    /// Digest of its bytes.
-    pub digest: Digest,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
+/// What answers have taught.
+#[derive(Default)]
+struct Learned {
+    /// Authorization headers that worked, by host and repository.
+    headers: HashMap<(String, String), String>,
+    /// How a host that may be asked in several ways answered.
+    schemes: HashMap<String, Scheme>,
+    /// Mirrors that could not be reached. They are not waited for again.
+    unreachable: HashSet<String>,
 }
+
+/// What is done with an answer whose status is a success.
+type Take<'a, T> = dyn FnMut(&Uri, Response<Body>) -> Result<T, RegistryError> + 'a;
 
 impl Client {
     /// Returns a client; nothing is sent yet.
     pub fn new(config: Config) -> Client {
-        Client { config, agents: Mutex::default(), tokens: Mutex::default() }
+        Client(Arc::new(Shared {
+            config,
+            stop: Stop(Arc::new(|| false)),
+            transport: Arc::default(),
+            slots: Arc::default(),
+            learned: Arc::default(),
+        }))
+    }
+
+    /// Returns the same client, whose waiting between attempts ends when `stopped` says so.
+    #[must_use]
+    pub fn stopped_by(self, stopped: impl Fn() -> bool + Send + Sync + 'static) -> Client {
+        Client(Arc::new(Shared { stop: Stop(Arc::new(stopped)), ..Shared::clone(&self.0) }))
     }
 
     /// Fetches the manifest or index that a reference names.
     ///
     /// # Errors
-    /// When no endpoint has it; the error is that of the last one asked.
+    /// When no endpoint has it.
     pub fn resolve(&self, reference: &Reference) -> Result<Document, RegistryError> {
         let wanted = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.to_owned(),
             (None, None) => "latest".to_owned(),
         };
-        self.document(reference, &wanted, reference.digest())
+        self.0.document(reference, &wanted, reference.digest())
     }
 
     /// Fetches a manifest of the reference's repository by digest.
@@ -68,10 +91,12 @@ impl Client {
     /// # Errors
     /// As [`resolve`](Client::resolve).
     pub fn manifest(&self, reference: &Reference, digest: &Digest) -> Result<Document, RegistryError> {
-        self.document(reference, &digest.to_string(), Some(*digest))
+        self.0.document(reference, &digest.to_string(), Some(*digest))
     }
 
-    /// Opens a blob. What is read is verified; the last read fails when digest or size differ.
+    /// Opens a blob. What is read is verified; the last read fails when digest or size differ. While the
+    /// reader lives it takes one of the slots of its host: who opens a blob reads it before opening the
+    /// next.
     ///
     /// # Errors
     /// When no endpoint has it.
@@ -80,37 +105,43 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<Box<dyn Read + Send>, RegistryError> {
-        let (url, endpoint, reader) = self.each_endpoint(reference, true, &mut |endpoint| {
-            let (url, response) = self.get(endpoint, &format!("blobs/{}", descriptor.digest), "*/*", None)?;
-            Ok((url, endpoint.clone(), response.into_body().into_reader()))
-        })?;
-        Ok(Box::new(BlobReader::new(
-            Box::new(reader),
-            url,
-            descriptor,
-            self.resumer(endpoint, descriptor.digest),
-            self.config.attempts,
-        )))
+        let shared = &self.0;
+        let slot = shared.slots.take(reference.registry(), shared.config.blobs_at_once, &shared.stop)?;
+        let (url, inner) = shared.open(reference, &descriptor.digest, 0)?;
+        let (client, reference, digest) = (self.clone(), reference.clone(), descriptor.digest);
+        let reopen = move |offset| Ok(client.0.open(&reference, &digest, offset)?.1);
+        let attempts = shared.config.attempts;
+        Ok(Box::new(BlobReader::new(inner, url, descriptor, Box::new(reopen), attempts, Some(slot))))
     }
+}
 
-    /// Returns a function that opens the rest of a blob from an offset. It needs nothing of the client
-    /// but clones, so that the reader may outlive the call.
-    fn resumer(&self, endpoint: Endpoint, digest: Digest) -> Reopen {
-        let client = Client {
-            config: self.config.clone(),
-            agents: Mutex::new(lock(&self.agents).clone()),
-            tokens: Mutex::new(lock(&self.tokens).clone()),
-        };
-        Box::new(move |offset| {
-            let range = format!("bytes={offset}-");
-            let (_, response) = client.get(&endpoint, &format!("blobs/{digest}"), "*/*", Some(&range))?;
+impl Shared {
+    /// Opens a blob from an offset, at whichever endpoint has it.
+    fn open(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<(String, Box<dyn Read + Send>), RegistryError> {
+        let get = Get { accept: "*/*", offset: (offset > 0).then_some(offset), verified: true };
+        self.each_endpoint(reference, &format!("blobs/{digest}"), &get, &mut |uri, response| {
+            let url = url::shown(uri);
             let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-            let mut reader = response.into_body().into_reader();
-            if !partial {
-                // The server does not know ranges and starts over.
-                std::io::copy(&mut reader.by_ref().take(offset), &mut std::io::sink())?;
+            let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
+            if let Some(range) = range
+                && partial
+                && !range.trim().starts_with(&format!("bytes {offset}-"))
+            {
+                return Err(RegistryError::Range { url, offset, got: range.to_owned() });
             }
-            Ok(Box::new(reader))
+            let mut reader = response.into_body().into_reader();
+            if !partial && offset > 0 {
+                // The server does not know ranges and starts over.
+                std::io::copy(&mut reader.by_ref().take(offset), &mut std::io::sink())
+                    .map_err(|cause| RegistryError::Body { url: url.clone(), cause })?;
+            }
+            let reader: Box<dyn Read + Send> = Box::new(reader);
+            Ok((url, reader))
         })
     }
 
@@ -120,337 +151,173 @@ impl Client {
         wanted: &str,
         expected: Option<Digest>,
     ) -> Result<Document, RegistryError> {
-        self.each_endpoint(reference, expected.is_some(), &mut |endpoint| {
-            let (url, mut response) = self.get(endpoint, &format!("manifests/{wanted}"), ACCEPT, None)?;
-            let header = |name: &str| {
-                let value = response.headers().get(name)?.to_str().ok()?;
-                Some(value.to_owned())
-            };
-            let content_type = header("content-type").unwrap_or_default();
+        let get = Get { accept: ACCEPT, offset: None, verified: expected.is_some() };
+        self.each_endpoint(reference, &format!("manifests/{wanted}"), &get, &mut |uri, mut response| {
+            let url = url::shown(uri);
+            let content_type = response.headers().get("content-type");
+            let content_type =
+                content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
             let mut bytes = Vec::new();
             let mut reader = response.body_mut().as_reader().take(DOCUMENT_LIMIT + 1);
-            reader.read_to_end(&mut bytes)?;
+            reader
+                .read_to_end(&mut bytes)
+                .map_err(|cause| RegistryError::Body { url: url.clone(), cause })?;
             if bytes.len() as u64 > DOCUMENT_LIMIT {
                 return Err(RegistryError::TooLarge { url, limit: DOCUMENT_LIMIT });
             }
-            let digest = Digest::of(&bytes);
-            if let Some(expected) = expected
-                && expected != digest
-            {
-                return Err(RegistryError::Digest { url, expected, actual: digest });
-            }
-            let media_type = media_type(&content_type, &bytes);
-            if matches!(&media_type, MediaType::Other(text) if text.contains("docker.distribution.manifest.v1")) {
-                return Err(RegistryError::Schema1 { url });
-            }
-            Ok(Document { media_type, digest, bytes })
+            Document::check(&url, &content_type, bytes, expected)
         })
     }
 
-    /// Asks each endpoint in order until one answers. A mirror that fails for any reason is passed
-    /// over; the last endpoint's error is the answer.
+    /// Asks each endpoint in order until one answers. A mirror that fails for any reason is passed over.
     fn each_endpoint<T>(
         &self,
         reference: &Reference,
-        by_digest: bool,
-        ask: &mut dyn FnMut(&Endpoint) -> Result<T, RegistryError>,
+        path: &str,
+        get: &Get<'_>,
+        take: &mut Take<'_, T>,
     ) -> Result<T, RegistryError> {
         let mut endpoints = hosts::endpoints(&self.config.registries, reference)?;
-        endpoints.retain(|endpoint| by_digest || !endpoint.digest_only);
+        endpoints.retain(|endpoint| get.verified || !endpoint.digest_only);
         let (last, mirrors) = endpoints.split_last().expect("the registry itself is always an endpoint");
+        let mut errors = Vec::new();
         for mirror in mirrors {
-            if let Ok(answer) = ask(mirror) {
-                return Ok(answer);
+            if lock(&self.learned).unreachable.contains(&mirror.host) {
+                continue;
             }
-        }
-        ask(last)
-    }
-
-    /// Sends a GET below `/v2/<repository>/` and returns the URL that was asked and the answer, whose
-    /// status is a success.
-    fn get(
-        &self,
-        endpoint: &Endpoint,
-        path: &str,
-        accept: &str,
-        range: Option<&str>,
-    ) -> Result<(String, Response<Body>), RegistryError> {
-        let (last, earlier) = endpoint.schemes.split_last().expect("an endpoint has a scheme");
-        for scheme in earlier {
-            match self.get_with_scheme(endpoint, *scheme, path, accept, range, 1) {
-                // Only a server that does not speak the scheme is asked in another one.
-                Err(RegistryError::Transport { .. }) => {}
+            match self.ask(mirror, path, get, take, true) {
+                Err(error @ RegistryError::Stopped) => return Err(error),
+                Err(error) => {
+                    if error.is_unreachable() {
+                        lock(&self.learned).unreachable.insert(mirror.host.clone());
+                    }
+                    errors.push(error);
+                }
                 answer => return answer,
             }
         }
-        self.get_with_scheme(endpoint, *last, path, accept, range, self.config.attempts)
+        let answer = self.ask(last, path, get, take, false);
+        match answer {
+            Err(error) if !errors.is_empty() && !matches!(error, RegistryError::Stopped) => {
+                Err(RegistryError::Mirrors { mirrors: errors, last: Box::new(error) })
+            }
+            answer => answer,
+        }
     }
 
-    fn get_with_scheme(
+    /// Asks one endpoint, again when that may help. What is behind a mirror is asked rather than waiting
+    /// for a mirror that cannot be reached.
+    fn ask<T>(
         &self,
         endpoint: &Endpoint,
-        scheme: Scheme,
         path: &str,
-        accept: &str,
-        range: Option<&str>,
-        attempts: u32,
-    ) -> Result<(String, Response<Body>), RegistryError> {
-        let url = format!("{}://{}/v2/{}/{path}", scheme.as_str(), endpoint.host, endpoint.repository);
-        let agent = self.agent(&endpoint.host, scheme);
+        get: &Get<'_>,
+        take: &mut Take<'_, T>,
+        is_mirror: bool,
+    ) -> Result<T, RegistryError> {
         let mut delay = self.config.retry_delay;
         let mut attempt = 1;
         loop {
-            let answer = self.authorized_get(&agent, endpoint, &url, accept, range);
-            let (error, wait) = match answer {
-                Ok(response) if response.status().is_success() => return Ok((url, response)),
-                Ok(response) => {
-                    let wait = response
-                        .headers()
-                        .get("retry-after")
-                        .and_then(|value| value.to_str().ok()?.parse().ok())
-                        .map(Duration::from_secs);
-                    (refusal(&url, response), wait)
-                }
-                Err(error) => (error, None),
+            self.stop.check()?;
+            let error = match self.ask_once(endpoint, path, get, take) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
             };
-            if attempt >= attempts || !error.is_transient() {
+            let hopeless = !error.is_transient() || (is_mirror && error.is_unreachable());
+            if attempt >= self.config.attempts || hopeless {
                 return Err(error);
             }
-            // A registry that asks for more patience than a minute is not waited for.
-            std::thread::sleep(wait.unwrap_or(delay).min(Duration::from_secs(60)));
-            delay *= 2;
+            self.stop.wait(error.retry_after().unwrap_or(delay).min(LONGEST_WAIT))?;
+            delay = delay.saturating_mul(2);
             attempt += 1;
         }
     }
 
-    /// Sends a GET, answering one challenge. The header that worked is remembered for the repository.
+    /// Asks in the scheme that the host is known to answer, or in each that the configuration allows.
+    fn ask_once<T>(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+        get: &Get<'_>,
+        take: &mut Take<'_, T>,
+    ) -> Result<T, RegistryError> {
+        let known = lock(&self.learned).schemes.get(&endpoint.host).copied();
+        let known = known.filter(|scheme| endpoint.schemes.contains(scheme));
+        let schemes = known.as_ref().map_or(&endpoint.schemes[..], std::slice::from_ref);
+        let mut failure = None;
+        for scheme in schemes {
+            let address =
+                format!("{}://{}/v2/{}/{path}", scheme.as_str(), endpoint.host, endpoint.repository);
+            let uri = url::parse(&address).ok_or(RegistryError::NotFound { url: address })?;
+            let (response, anonymous) = match self.authorized_get(endpoint, *scheme, &uri, get) {
+                Err(error) if error.is_unreachable() => {
+                    failure = Some(error);
+                    continue;
+                }
+                answer => answer?,
+            };
+            // A server of HTTPS says 400 to plain HTTP; then the failure of HTTPS is what matters.
+            if let Some(failure) = failure.take_if(|_| response.status() == StatusCode::BAD_REQUEST) {
+                return Err(failure);
+            }
+            lock(&self.learned).schemes.insert(endpoint.host.clone(), *scheme);
+            return if response.status().is_success() {
+                take(&uri, response)
+            } else {
+                Err(refusal(&uri, response, anonymous))
+            };
+        }
+        Err(failure.expect("an endpoint has a scheme"))
+    }
+
+    /// Sends a GET, answering one challenge. The header that worked is remembered for the repository;
+    /// when it works no more, the new challenge is answered. Also returns whether castoff had nothing to
+    /// show.
     fn authorized_get(
         &self,
-        agent: &ureq::Agent,
         endpoint: &Endpoint,
-        url: &str,
-        accept: &str,
-        range: Option<&str>,
-    ) -> Result<Response<Body>, RegistryError> {
+        scheme: Scheme,
+        uri: &Uri,
+        get: &Get<'_>,
+    ) -> Result<(Response<Body>, bool), RegistryError> {
+        let unverified = scheme == Scheme::HttpsUnverified;
         let key = (endpoint.host.clone(), endpoint.repository.clone());
-        let remembered = lock(&self.tokens).get(&key).cloned();
-        let response = send(agent, url, accept, range, remembered.as_deref())?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+        let remembered = lock(&self.learned).headers.get(&key).cloned();
+        let send = |header: Option<&str>| self.transport.get(&self.config, uri, unverified, get, header);
+        let answer = send(remembered.as_deref())?;
+        // Whoever a redirect led to has no business with the registry's credentials.
+        if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.same_origin {
+            return Ok((answer.response, remembered.is_none()));
         }
-        let challenge = response
+        let challenge = answer
+            .response
             .headers()
             .get_all("www-authenticate")
             .iter()
             .filter_map(|value| auth::parse_challenge(value.to_str().ok()?))
             .max_by_key(|challenge| matches!(challenge, Challenge::Bearer { .. }));
-        let Some(challenge) = challenge else { return Ok(response) };
         let credentials = auth::credentials(&self.config, &endpoint.credentials, &endpoint.repository)?;
-        let header = match challenge {
-            Challenge::Basic => credentials.basic_header(),
-            Challenge::Bearer { realm, service, scope } => {
-                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", endpoint.repository));
-                Some(format!("Bearer {}", self.token(&realm, service.as_deref(), &scope, &credentials)?))
-            }
+        let anonymous = credentials == Credentials::Anonymous;
+        let Some(challenge) = challenge else { return Ok((answer.response, anonymous)) };
+        let asking = Asking {
+            config: &self.config,
+            transport: &self.transport,
+            uri,
+            unverified,
+            repository: &endpoint.repository,
         };
-        let Some(header) = header else { return Ok(response) };
-        let response = send(agent, url, accept, range, Some(&header))?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            lock(&self.tokens).insert(key, header);
-        }
-        Ok(response)
-    }
-
-    /// Gets a token: by OAuth2 POST when there is something to show, else, or when the server does not
-    /// know that, by GET (B-086).
-    fn token(
-        &self,
-        realm: &str,
-        service: Option<&str>,
-        scope: &str,
-        credentials: &Credentials,
-    ) -> Result<String, RegistryError> {
-        if let Credentials::RegistryToken(token) = credentials {
-            return Ok(token.clone());
-        }
-        let host = realm.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or(realm);
-        let agent = self.agent(host, Scheme::Https);
-        let transport = |source| transport(realm, source);
-        let service_text = service.unwrap_or_default();
-        let posted = match credentials {
-            Credentials::IdentityToken(token) => {
-                Some(vec![("grant_type", "refresh_token"), ("refresh_token", token)])
-            }
-            Credentials::Basic { user, password } => {
-                Some(vec![("grant_type", "password"), ("username", user), ("password", password)])
-            }
-            Credentials::Anonymous | Credentials::RegistryToken(_) => None,
+        let Some(header) = asking.answer(&challenge, &credentials)? else {
+            return Ok((answer.response, anonymous));
         };
-        if let Some(mut form) = posted {
-            form.extend([("service", service_text), ("scope", scope), ("client_id", "castoff")]);
-            let response = agent.post(realm).send_form(form).map_err(transport)?;
-            match response.status().as_u16() {
-                200..=299 => return token_of(realm, response),
-                401 | 404 | 405 => {}
-                _ => return Err(refusal(realm, response)),
-            }
+        let answer = send(Some(&header))?;
+        if answer.response.status() != StatusCode::UNAUTHORIZED {
+            lock(&self.learned).headers.insert(key, header);
         }
-        let mut request = agent.get(realm).query("scope", scope);
-        if let Some(service) = service {
-            request = request.query("service", service);
-        }
-        if let Some(header) = credentials.basic_header() {
-            request = request.header("authorization", header);
-        }
-        let response = request.call().map_err(transport)?;
-        if response.status().is_success() { token_of(realm, response) } else { Err(refusal(realm, response)) }
-    }
-
-    /// Returns the agent of a host; each host may have certificates of its own (B-089).
-    fn agent(&self, host: &str, scheme: Scheme) -> ureq::Agent {
-        let unverified = scheme == Scheme::HttpsUnverified;
-        let key = (host.to_owned(), unverified);
-        if let Some(agent) = lock(&self.agents).get(&key) {
-            return agent.clone();
-        }
-        let certificates = Certificates::find(&self.config, host);
-        let mut tls = TlsConfig::builder().disable_verification(unverified);
-        tls = if certificates.roots.is_empty() {
-            tls.root_certs(RootCerts::PlatformVerifier)
-        } else {
-            tls.root_certs(RootCerts::new_with_certs(&certificates.roots))
-        };
-        tls = tls.client_cert(certificates.client);
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(&self.config.user_agent)
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(Duration::from_secs(120)))
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .max_idle_connections_per_host(8)
-            .tls_config(tls.build())
-            .build();
-        let agent = config.new_agent();
-        lock(&self.agents).insert(key, agent.clone());
-        agent
+        Ok((answer.response, anonymous))
     }
 }
 
-/// Certificates of `certs.d/<host>/`: `*.crt` are authorities, `*.cert` with `*.key` are castoff's own.
-#[derive(Default)]
-struct Certificates {
-    roots: Vec<Certificate<'static>>,
-    client: Option<ClientCert>,
-}
-
-impl Certificates {
-    fn find(config: &Config, host: &str) -> Certificates {
-        let mut found = Certificates::default();
-        for directory in &config.certificate_dirs {
-            let Ok(entries) = std::fs::read_dir(directory.join(host)) else { continue };
-            for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-                let extension = path.extension().and_then(|extension| extension.to_str());
-                let Ok(pem) = std::fs::read(&path) else { continue };
-                match extension {
-                    Some("crt") => found.roots.extend(certificates(&pem)),
-                    Some("cert") => {
-                        let key = std::fs::read(path.with_extension("key"))
-                            .ok()
-                            .and_then(|pem| PrivateKey::from_pem(&pem).ok());
-                        if let Some(key) = key {
-                            found.client = Some(ClientCert::new_with_certs(&certificates(&pem), key));
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        found
-    }
-}
-
-fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
-    ureq::tls::parse_pem(pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect()
-}
-
-fn send(
-    agent: &ureq::Agent,
-    url: &str,
-    accept: &str,
-    range: Option<&str>,
-    authorization: Option<&str>,
-) -> Result<Response<Body>, RegistryError> {
-    let mut request = agent.get(url).header("accept", accept);
-    if let Some(range) = range {
-        request = request.header("range", range);
-    }
-    if let Some(authorization) = authorization {
-        request = request.header("authorization", authorization);
-    }
-    request.call().map_err(|source| transport(url, source))
-}
-
-fn transport(url: &str, source: ureq::Error) -> RegistryError {
-    RegistryError::Transport { url: url.to_owned(), source: Box::new(source) }
-}
-
-/// Turns a refusal into an error that holds the registry's own words.
-fn refusal(url: &str, response: Response<Body>) -> RegistryError {
-    let status = response.status().as_u16();
-    if status == 404 {
-        return RegistryError::NotFound { url: url.to_owned() };
-    }
-    let mut text = String::new();
-    let read = response.into_body().into_reader().take(MESSAGE_LIMIT).read_to_string(&mut text);
-    let message = if read.is_ok() {
-        structured(&text).unwrap_or_else(|| text.trim().to_owned())
-    } else {
-        String::new()
-    };
-    RegistryError::Status { url: url.to_owned(), status, message }
-}
-
-/// Returns the messages of the specification's error document.
-fn structured(text: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(text).ok()?;
-    let errors = value.get("errors")?.as_array()?;
-    let words = errors.iter().map(|error| {
-        let part =
-            |name: &str| error.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        format!("{}: {}", part("code"), part("message"))
-    });
-    Some(words.collect::<Vec<_>>().join("; "))
-}
-
-fn token_of(realm: &str, response: Response<Body>) -> Result<String, RegistryError> {
-    let mut text = String::new();
-    response.into_body().into_reader().take(1 << 20).read_to_string(&mut text)?;
-    let answer: Option<TokenAnswer> = serde_json::from_str(&text).ok();
-    answer
-        .and_then(|answer| answer.token.filter(|token| !token.is_empty()).or(answer.access_token))
-        .ok_or_else(|| RegistryError::NoToken { url: realm.to_owned() })
-}
-
-/// The header decides, except when it says nothing of use; then the document's own field does.
-fn media_type(content_type: &str, bytes: &[u8]) -> MediaType {
-    let named = MediaType::from(content_type.split(';').next().unwrap_or_default().trim());
-    if named.is_index() || named.is_manifest() {
-        return named;
-    }
-    let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
-    match value.get("mediaType").and_then(serde_json::Value::as_str) {
-        Some(text) => MediaType::from(text),
-        None if value.get("manifests").is_some() => MediaType::OciIndex,
-        None if value.get("layers").is_some() => MediaType::OciManifest,
-        None => named,
-    }
-}
-
+/// Locks a mutex whose data stays valid whatever its holders did.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

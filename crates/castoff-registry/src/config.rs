@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::proxy::{Direct, Proxies};
+
 /// The places the configuration is looked for in.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigEnvironment {
@@ -26,6 +28,12 @@ pub struct ConfigEnvironment {
     pub registries_conf: Option<PathBuf>,
     /// `PATH`, for credential helpers.
     pub path: Option<std::ffi::OsString>,
+    /// `HTTPS_PROXY` or `https_proxy`, else `ALL_PROXY` or `all_proxy`.
+    pub https_proxy: Option<String>,
+    /// `HTTP_PROXY` or `http_proxy`, else `ALL_PROXY` or `all_proxy`.
+    pub http_proxy: Option<String>,
+    /// `NO_PROXY` or `no_proxy`.
+    pub no_proxy: Option<String>,
 }
 
 /// Everything a [`Client`](crate::Client) needs to know.
@@ -34,10 +42,13 @@ pub struct Config {
     pub(crate) registries: RegistryTable,
     pub(crate) credentials: Vec<CredentialFile>,
     pub(crate) certificate_dirs: Vec<PathBuf>,
+    pub(crate) proxies: Proxies,
     /// Attempts per request, the first included.
     pub attempts: u32,
     /// Wait before the second attempt; doubled for each further one.
     pub retry_delay: Duration,
+    /// Blobs that come from one host at once.
+    pub blobs_at_once: usize,
     /// The value of the User-Agent header.
     pub user_agent: String,
     pub(crate) helper_path: Option<std::ffi::OsString>,
@@ -72,6 +83,15 @@ pub enum ConfigError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// The address of a proxy is malformed. It is not shown, because it may hold a password.
+    #[error("the address of the proxy for {scheme} is malformed: {source}")]
+    Proxy {
+        /// What the proxy is for.
+        scheme: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ureq::Error>,
     },
 }
 
@@ -203,8 +223,10 @@ impl Default for Config {
             registries: RegistryTable::default(),
             credentials: Vec::new(),
             certificate_dirs: Vec::new(),
+            proxies: Proxies::default(),
             attempts: 3,
             retry_delay: Duration::from_secs(2),
+            blobs_at_once: 4,
             user_agent: concat!("castoff/", env!("CARGO_PKG_VERSION")).to_owned(),
             helper_path: None,
         }
@@ -215,7 +237,7 @@ impl Config {
     /// Reads the configuration files that exist, in this order of precedence: Docker's
     /// `config.json`, then `REGISTRY_AUTH_FILE`, then `auth.json` (B-084); the registries
     /// configuration named by `CONTAINERS_REGISTRIES_CONF`, else the user's, else the machine's with
-    /// its drop-in directory.
+    /// the drop-in directories of both.
     ///
     /// # Errors
     /// When a file that exists cannot be read or is malformed. A file named by a variable must exist.
@@ -237,6 +259,15 @@ impl Config {
             }
         }
         config.registries = registries(environment)?;
+        let proxy = |scheme, text: &Option<String>| {
+            let proxy = text.as_deref().filter(|text| !text.is_empty()).map(ureq::Proxy::new).transpose();
+            proxy.map_err(|source| ConfigError::Proxy { scheme, source: Box::new(source) })
+        };
+        config.proxies = Proxies {
+            https: proxy("HTTPS", &environment.https_proxy)?,
+            http: proxy("HTTP", &environment.http_proxy)?,
+            direct: Direct::parse(environment.no_proxy.as_deref().unwrap_or_default()),
+        };
         config.certificate_dirs = [
             home.map(|home| home.join(".config/containers/certs.d")),
             Some(PathBuf::from("/etc/containers/certs.d")),
@@ -285,12 +316,17 @@ fn registries(environment: &ConfigEnvironment) -> Result<RegistryTable, ConfigEr
             break;
         }
     }
-    let Ok(entries) = fs::read_dir("/etc/containers/registries.conf.d") else { return Ok(table) };
-    let mut drop_ins: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    drop_ins.sort();
-    for path in drop_ins.iter().filter(|path| path.extension().is_some_and(|extension| extension == "conf")) {
-        if let Some(text) = read_optional(path)? {
-            table.override_with(parse_registries(path, &text)?);
+    let of_user = environment.home.as_ref().map(|home| home.join(".config/containers/registries.conf.d"));
+    let of_machine = PathBuf::from("/etc/containers/registries.conf.d");
+    for directory in [of_machine].into_iter().chain(of_user) {
+        let Ok(entries) = fs::read_dir(directory) else { continue };
+        let mut drop_ins: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        drop_ins.sort();
+        drop_ins.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+        for path in drop_ins {
+            if let Some(text) = read_optional(&path)? {
+                table.override_with(parse_registries(&path, &text)?);
+            }
         }
     }
     Ok(table)

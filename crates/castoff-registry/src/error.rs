@@ -1,30 +1,56 @@
 //! Why a registry did not give what was asked for.
 
 use std::io;
+use std::time::Duration;
 
 use castoff_oci::Digest;
 
-/// Why a request failed.
+/// Why a request failed. Addresses are shown without credentials and without their query.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry cannot be reached.
-    #[error("{url}: {source}")]
+    /// The registry cannot be reached. The cause is part of the message.
+    #[error("{url}: {cause}")]
     Transport {
-        /// What was asked for, without credentials.
+        /// What was asked for.
         url: String,
         /// Why.
-        #[source]
-        source: Box<ureq::Error>,
+        cause: Box<ureq::Error>,
+    },
+    /// The answer broke off. The cause is part of the message.
+    #[error("{url}: reading the answer: {cause}")]
+    Body {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        cause: io::Error,
     },
     /// The registry refused, in its own words.
-    #[error("{url}: {status}{}", detail(message))]
+    #[error("{url}: status {status}{}", detail(message))]
     Status {
-        /// What was asked for, without credentials.
+        /// What was asked for.
         url: String,
         /// The HTTP status.
         status: u16,
         /// What the registry said, verbatim.
         message: String,
+        /// How long the registry wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The registry does not let castoff in (401 and 403). Registries also say so of what does not exist.
+    #[error(
+        "{url}: access denied with status {status}{}; it does not exist, or {}",
+        detail(message),
+        if *anonymous { "credentials are needed and none are configured" } else { "the credentials are not enough" }
+    )]
+    Denied {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry said, verbatim.
+        message: String,
+        /// Whether there were no credentials to show.
+        anonymous: bool,
     },
     /// The registry does not have it.
     #[error("{url}: not found")]
@@ -32,12 +58,20 @@ pub enum RegistryError {
         /// What was asked for.
         url: String,
     },
+    /// Neither the mirrors nor the registry behind them gave it.
+    #[error("{last}; its mirrors: {}", mirrors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Mirrors {
+        /// The mirrors' errors, in their order.
+        mirrors: Vec<RegistryError>,
+        /// The error of the registry.
+        last: Box<RegistryError>,
+    },
     /// The answer is not what its digest says (B-080).
     #[error("{url}: expected digest `{expected}` and got `{actual}`")]
     Digest {
         /// What was asked for.
         url: String,
-        /// What was asked for.
+        /// The digest of what was asked for.
         expected: Digest,
         /// What came.
         actual: Digest,
@@ -49,6 +83,32 @@ pub enum RegistryError {
         url: String,
         /// The limit in bytes.
         limit: u64,
+    },
+    /// The rest of a blob was asked for and another part came.
+    #[error("{url}: asked for the part from byte {offset} and got `{got}`")]
+    Range {
+        /// What was asked for.
+        url: String,
+        /// The first byte asked for.
+        offset: u64,
+        /// The Content-Range of the answer.
+        got: String,
+    },
+    /// A redirect leads nowhere, in circles, or from HTTPS to plain HTTP.
+    #[error("{url}: refusing the redirect to `{to}`")]
+    Redirect {
+        /// What was asked for.
+        url: String,
+        /// Where it leads.
+        to: String,
+    },
+    /// The token server would get credentials over plain HTTP, or has no usable address.
+    #[error("{url}: refusing to ask `{realm}` for a token")]
+    Realm {
+        /// What was asked for.
+        url: String,
+        /// The address of the token server.
+        realm: String,
     },
     /// The answer to a request for a token makes no sense.
     #[error("{url}: the answer holds no token")]
@@ -76,8 +136,17 @@ pub enum RegistryError {
         /// What was asked for.
         url: String,
     },
+    /// The document means two things.
+    #[error("{url}: the document is both an index and a manifest")]
+    Ambiguous {
+        /// What was asked for.
+        url: String,
+    },
+    /// Whoever waited for the answer gave up.
+    #[error("stopped")]
+    Stopped,
     /// Reading failed.
-    #[error("reading from the registry: {0}")]
+    #[error("reading from the registry")]
     Read(#[from] io::Error),
 }
 
@@ -89,22 +158,43 @@ impl RegistryError {
     /// Returns whether asking again may help (B-081).
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            RegistryError::Transport { source, .. } => !matches!(
-                **source,
-                ureq::Error::BadUri(_)
-                    | ureq::Error::HostNotFound
-                    | ureq::Error::Tls(_)
-                    | ureq::Error::Rustls(_)
+            RegistryError::Transport { cause, .. } => matches!(
+                **cause,
+                ureq::Error::Io(_)
+                    | ureq::Error::Timeout(_)
+                    | ureq::Error::ConnectionFailed
+                    | ureq::Error::Protocol(_)
+                    | ureq::Error::BodyStalled
             ),
             RegistryError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            RegistryError::Read(_) => true,
-            RegistryError::NotFound { .. }
+            RegistryError::Body { .. } | RegistryError::Read(_) => true,
+            RegistryError::Denied { .. }
+            | RegistryError::NotFound { .. }
+            | RegistryError::Mirrors { .. }
             | RegistryError::Digest { .. }
             | RegistryError::TooLarge { .. }
+            | RegistryError::Range { .. }
+            | RegistryError::Redirect { .. }
+            | RegistryError::Realm { .. }
             | RegistryError::NoToken { .. }
             | RegistryError::Helper { .. }
             | RegistryError::Blocked { .. }
-            | RegistryError::Schema1 { .. } => false,
+            | RegistryError::Schema1 { .. }
+            | RegistryError::Ambiguous { .. }
+            | RegistryError::Stopped => false,
+        }
+    }
+
+    /// Returns whether no answer came at all.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, RegistryError::Transport { .. })
+    }
+
+    /// Returns how long the registry wants to be left alone, if it said so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            RegistryError::Status { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 }

@@ -4,6 +4,7 @@ use castoff_oci::Reference;
 
 use crate::config::{Registry, RegistryTable};
 use crate::error::RegistryError;
+use crate::url;
 
 /// One place to ask for one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +88,7 @@ fn endpoint(location: &str, credentials: &str, insecure: bool) -> Endpoint {
     let (host, repository) = location.split_once('/').unwrap_or((location, ""));
     let schemes = if insecure {
         vec![Scheme::HttpsUnverified, Scheme::Http]
-    } else if is_loopback(host) {
+    } else if url::is_loopback(host) {
         vec![Scheme::Https, Scheme::Http]
     } else {
         vec![Scheme::Https]
@@ -101,17 +102,6 @@ fn endpoint(location: &str, credentials: &str, insecure: bool) -> Endpoint {
         credentials: credentials.to_owned(),
         digest_only: false,
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = if let Some(rest) = host.strip_prefix('[') {
-        rest.split(']').next().unwrap_or(rest)
-    } else {
-        host.rsplit_once(':').map_or(host, |(name, _)| name)
-    };
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -10,9 +10,16 @@ mod auth;
 mod blob;
 mod client;
 mod config;
+mod document;
 mod error;
 mod hosts;
+mod proxy;
+mod slots;
+mod token;
+mod transport;
+mod url;
 
-pub use client::{Client, Document};
+pub use client::Client;
 pub use config::{Config, ConfigEnvironment, ConfigError};
+pub use document::Document;
 pub use error::RegistryError;

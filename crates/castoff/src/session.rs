@@ -44,7 +44,10 @@ pub fn open(
     let store = Store::open(&root, &Boot { boot_id: boot_id.trim().to_owned() })
         .with_context(|| format!("opening the store `{}`", root.display()))?;
     let lease = if options.lease { Some(store.lease()?) } else { None };
-    let registry = Client::new(Config::load(&configuration(environment))?);
+    let cancel = Cancel::new().context("preparing to be interrupted")?;
+    let stop = cancel.clone();
+    let registry =
+        Client::new(Config::load(&configuration(environment))?).stopped_by(move || stop.is_cancelled());
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let world = World {
         store,
@@ -53,7 +56,7 @@ pub fn open(
         secrets: Default::default(),
         machine: mode(entered, options.jobs.unwrap_or_else(|| processors.max(4))),
         host: host::host_files(),
-        cancel: Cancel::new().context("preparing to be interrupted")?,
+        cancel,
         clock: now,
     };
     Ok(Session { world, _lease: lease })
@@ -75,6 +78,8 @@ fn mode(entered: &Entered, jobs: usize) -> MachineMode {
 
 fn configuration(environment: &Environment) -> ConfigEnvironment {
     let path = |name: &str| environment.filled(name).map(PathBuf::from);
+    let proxy = |names: [&str; 2]| names.iter().find_map(|name| environment.filled(name)).map(str::to_owned);
+    let all = proxy(["ALL_PROXY", "all_proxy"]);
     ConfigEnvironment {
         home: environment.home(),
         docker_config: path("DOCKER_CONFIG"),
@@ -82,6 +87,9 @@ fn configuration(environment: &Environment) -> ConfigEnvironment {
         runtime_dir: path("XDG_RUNTIME_DIR"),
         registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
         path: environment.raw("PATH").map(ToOwned::to_owned),
+        https_proxy: proxy(["HTTPS_PROXY", "https_proxy"]).or_else(|| all.clone()),
+        http_proxy: proxy(["HTTP_PROXY", "http_proxy"]).or(all),
+        no_proxy: proxy(["NO_PROXY", "no_proxy"]),
     }
 }
 

@@ -1,0 +1,136 @@
+//! Tokens: from a challenge to the header that answers it (B-086; the distribution token and OAuth2
+//! specifications).
+
+use std::io::Read;
+
+use serde::Deserialize;
+use ureq::Body;
+use ureq::http::{Response, Uri};
+
+use crate::auth::{Challenge, Credentials};
+use crate::config::Config;
+use crate::error::RegistryError;
+use crate::transport::{Transport, failed, refusal};
+use crate::url;
+
+/// Answers of token servers are small; more than this is an attack.
+const ANSWER_LIMIT: u64 = 1 << 20;
+
+/// Who asks for a token, and for what.
+pub(crate) struct Asking<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) transport: &'a Transport,
+    /// What the registry was asked for when it wanted a token.
+    pub(crate) uri: &'a Uri,
+    /// Whether the registry's certificate is not looked at, by explicit setting.
+    pub(crate) unverified: bool,
+    pub(crate) repository: &'a str,
+}
+
+impl Asking<'_> {
+    /// Returns the Authorization header that answers a challenge. `None` when there is nothing to show.
+    pub(crate) fn answer(
+        &self,
+        challenge: &Challenge,
+        credentials: &Credentials,
+    ) -> Result<Option<String>, RegistryError> {
+        match (challenge, credentials) {
+            (Challenge::Basic, _) => Ok(credentials.basic_header()),
+            (Challenge::Bearer { .. }, Credentials::RegistryToken(token)) => {
+                Ok(Some(format!("Bearer {token}")))
+            }
+            (Challenge::Bearer { realm, service, scope }, _) => {
+                let own = format!("repository:{}:pull", self.repository);
+                let scope = scope.as_deref().unwrap_or(&own);
+                let token = self.token(realm, service.as_deref(), scope, credentials)?;
+                Ok(Some(format!("Bearer {token}")))
+            }
+        }
+    }
+
+    /// Gets a token: by OAuth2 POST when there is something to show, else, or when the server does not
+    /// know that, by GET.
+    fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        scope: &str,
+        credentials: &Credentials,
+    ) -> Result<String, RegistryError> {
+        let uri = self.realm(realm)?;
+        // The setting is about one server, not about any that it names.
+        let unverified = self.unverified && uri.host() == self.uri.host();
+        let agent = self.transport.agent(self.config, &uri, unverified);
+        let posted = match credentials {
+            Credentials::IdentityToken(token) => {
+                Some(vec![("grant_type", "refresh_token"), ("refresh_token", token.as_str())])
+            }
+            Credentials::Basic { user, password } => {
+                Some(vec![("grant_type", "password"), ("username", user), ("password", password)])
+            }
+            Credentials::Anonymous | Credentials::RegistryToken(_) => None,
+        };
+        if let Some(mut form) = posted {
+            form.extend([
+                ("service", service.unwrap_or_default()),
+                ("scope", scope),
+                ("client_id", "castoff"),
+            ]);
+            let response = agent.post(&uri).send_form(form).map_err(|cause| failed(&uri, cause))?;
+            match response.status().as_u16() {
+                200..=299 => return token_of(&uri, response),
+                // Servers that do not know POST say so in many ways, 400 among them.
+                400 | 401 | 404 | 405 => {}
+                _ => return Err(refusal(&uri, response, false)),
+            }
+        }
+        let mut request = agent.get(&uri).query("scope", scope);
+        if let Some(service) = service {
+            request = request.query("service", service);
+        }
+        if let Some(header) = credentials.basic_header() {
+            request = request.header("authorization", header);
+        }
+        let response = request.call().map_err(|cause| failed(&uri, cause))?;
+        if response.status().is_success() {
+            return token_of(&uri, response);
+        }
+        Err(refusal(&uri, response, *credentials == Credentials::Anonymous))
+    }
+
+    /// Checks where credentials would go: over plain HTTP only from a registry that is asked that way.
+    fn realm(&self, realm: &str) -> Result<Uri, RegistryError> {
+        let refused = || RegistryError::Realm {
+            url: url::shown(self.uri),
+            realm: realm.split('?').next().unwrap_or_default().to_owned(),
+        };
+        let uri = url::parse(realm).ok_or_else(refused)?;
+        let plain = uri.scheme_str() == Some("http");
+        let allowed = self.unverified
+            || self.uri.scheme_str() == Some("http")
+            || uri.host().is_some_and(url::is_loopback);
+        if plain && !allowed { Err(refused()) } else { Ok(uri) }
+    }
+}
+
+/// The answer of a token server.
+#[derive(Deserialize)]
+struct TokenAnswer {
+    #[serde(default)]
+    token: Option<String>,
+    #[serde(default)]
+    access_token: Option<String>,
+}
+
+fn token_of(uri: &Uri, response: Response<Body>) -> Result<String, RegistryError> {
+    let url = url::shown(uri);
+    let mut bytes = Vec::new();
+    let mut reader = response.into_body().into_reader().take(ANSWER_LIMIT);
+    reader.read_to_end(&mut bytes).map_err(|cause| RegistryError::Body { url: url.clone(), cause })?;
+    let answer: Option<TokenAnswer> = serde_json::from_slice(&bytes).ok();
+    // What cannot be in a header is no token.
+    let usable = |token: &String| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    answer
+        .and_then(|answer| answer.token.filter(usable).or(answer.access_token.filter(usable)))
+        .ok_or(RegistryError::NoToken { url })
+}

@@ -1,0 +1,242 @@
+//! Single requests: agents with certificates and proxies, redirects, refusals in words.
+//!
+//! Redirects are followed here and not by the HTTP library, because what may be told to the next server
+//! depends on port and scheme, and because each host has certificates of its own.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use ureq::Body;
+use ureq::http::{Response, Uri};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+
+use crate::config::Config;
+use crate::error::RegistryError;
+use crate::url;
+
+/// How many redirects are followed.
+const REDIRECTS: usize = 10;
+
+/// How much of an error's body is shown.
+const MESSAGE_LIMIT: u64 = 4 << 10;
+
+/// Files in which distributions keep the authorities that they trust.
+const SYSTEM_ROOTS: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// What to get, apart from where.
+pub(crate) struct Get<'a> {
+    /// The Accept header.
+    pub(crate) accept: &'a str,
+    /// The first byte wanted, when it is not the first of all.
+    pub(crate) offset: Option<u64>,
+    /// Whether a digest proves what comes, whoever sends it.
+    pub(crate) verified: bool,
+}
+
+/// An answer, whatever its status.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Body>,
+    /// Whether it is from the server that was asked and not from one that it named.
+    pub(crate) same_origin: bool,
+}
+
+/// Connections to all hosts.
+#[derive(Default)]
+pub(crate) struct Transport {
+    agents: Mutex<HashMap<(String, Verification), ureq::Agent>>,
+}
+
+/// How a server proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Verification {
+    /// By a certificate.
+    Certificate,
+    /// Not at all, by explicit setting.
+    Nothing,
+    /// It cannot: plain HTTP.
+    Plain,
+}
+
+impl Transport {
+    /// Sends a GET and follows redirects. The Authorization header goes to no other server than the one
+    /// that was asked. `unverified` is whether certificates are not looked at.
+    pub(crate) fn get(
+        &self,
+        config: &Config,
+        start: &Uri,
+        unverified: bool,
+        get: &Get<'_>,
+        authorization: Option<&str>,
+    ) -> Result<Answer, RegistryError> {
+        let mut uri = start.clone();
+        for _ in 0..=REDIRECTS {
+            let same_origin = url::same_origin(start, &uri);
+            let mut request = self.agent(config, &uri, unverified).get(&uri).header("accept", get.accept);
+            if let Some(offset) = get.offset {
+                request = request.header("range", format!("bytes={offset}-"));
+            }
+            if let Some(authorization) = authorization.filter(|_| same_origin) {
+                request = request.header("authorization", authorization);
+            }
+            let response = request.call().map_err(|cause| failed(&uri, cause))?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(Answer { response, same_origin });
+            }
+            let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+            let refused = |to: &str| RegistryError::Redirect { url: url::shown(&uri), to: to.to_owned() };
+            let location = location.ok_or_else(|| refused(""))?;
+            let without_query = location.split('?').next().unwrap_or_default();
+            let next = url::join(&uri, location).ok_or_else(|| refused(without_query))?;
+            let downgrade = uri.scheme_str() == Some("https") && next.scheme_str() == Some("http");
+            if downgrade && !unverified && !get.verified {
+                return Err(refused(without_query));
+            }
+            uri = next;
+        }
+        Err(RegistryError::Redirect { url: url::shown(start), to: url::shown(&uri) })
+    }
+
+    /// Returns the agent for an address; each host may have certificates of its own (B-089).
+    pub(crate) fn agent(&self, config: &Config, uri: &Uri, unverified: bool) -> ureq::Agent {
+        let host = url::host_and_port(uri);
+        let verification = match uri.scheme_str() {
+            Some("http") => Verification::Plain,
+            _ if unverified => Verification::Nothing,
+            _ => Verification::Certificate,
+        };
+        let key = (host, verification);
+        if let Some(agent) = self.agents.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return agent.clone();
+        }
+        let (host, _) = &key;
+        let https = verification != Verification::Plain;
+        let mut builder = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(&config.user_agent)
+            .proxy(config.proxies.of(host, https))
+            .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_recv_response(Some(Duration::from_secs(120)))
+            .timeout_per_read(Some(Duration::from_secs(60)))
+            .max_idle_connections_per_host(8);
+        if https {
+            builder = builder.tls_config(tls(config, host, verification));
+        }
+        let agent = builder.build().new_agent();
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner).insert(key, agent.clone());
+        agent
+    }
+}
+
+fn tls(config: &Config, host: &str, verification: Verification) -> TlsConfig {
+    let Certificates { mut roots, client } = Certificates::find(config, host);
+    let roots = if roots.is_empty() {
+        RootCerts::PlatformVerifier
+    } else {
+        // The registry's own authorities are added to the machine's; they do not replace them.
+        let system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(Path::new(path)).ok());
+        roots.extend(system.iter().flat_map(|pem| certificates(pem)));
+        RootCerts::new_with_certs(&roots)
+    };
+    TlsConfig::builder()
+        .disable_verification(verification == Verification::Nothing)
+        .root_certs(roots)
+        .client_cert(client)
+        .build()
+}
+
+/// Certificates of `certs.d/<host>/`: `*.crt` are authorities, `*.cert` with `*.key` are castoff's own.
+#[derive(Default)]
+struct Certificates {
+    roots: Vec<Certificate<'static>>,
+    client: Option<ClientCert>,
+}
+
+impl Certificates {
+    fn find(config: &Config, host: &str) -> Certificates {
+        let mut found = Certificates::default();
+        for directory in &config.certificate_dirs {
+            let Ok(entries) = std::fs::read_dir(directory.join(host)) else { continue };
+            for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+                let extension = path.extension().and_then(|extension| extension.to_str());
+                let Ok(pem) = std::fs::read(&path) else { continue };
+                match extension {
+                    Some("crt") => found.roots.extend(certificates(&pem)),
+                    Some("cert") => {
+                        let key = std::fs::read(path.with_extension("key"))
+                            .ok()
+                            .and_then(|pem| PrivateKey::from_pem(&pem).ok());
+                        if let Some(key) = key {
+                            let chain: Vec<_> = certificates(&pem).collect();
+                            found.client = Some(ClientCert::new_with_certs(&chain, key));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+}
+
+fn certificates(pem: &[u8]) -> impl Iterator<Item = Certificate<'static>> {
+    ureq::tls::parse_pem(pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    })
+}
+
+pub(crate) fn failed(uri: &Uri, cause: ureq::Error) -> RegistryError {
+    RegistryError::Transport { url: url::shown(uri), cause: Box::new(cause) }
+}
+
+/// Turns a refusal into an error that holds the registry's own words.
+pub(crate) fn refusal(uri: &Uri, response: Response<Body>, anonymous: bool) -> RegistryError {
+    let url = url::shown(uri);
+    let status = response.status().as_u16();
+    if status == 404 {
+        return RegistryError::NotFound { url };
+    }
+    let retry_after = response
+        .headers()
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
+    let mut bytes = Vec::new();
+    // What broke off is still worth showing.
+    let _shown = response.into_body().into_reader().take(MESSAGE_LIMIT).read_to_end(&mut bytes);
+    let message = structured(&bytes).unwrap_or_else(|| printable(&String::from_utf8_lossy(&bytes)));
+    if matches!(status, 401 | 403) {
+        return RegistryError::Denied { url, status, message, anonymous };
+    }
+    RegistryError::Status { url, status, message, retry_after }
+}
+
+/// Returns the messages of the specification's error document.
+fn structured(text: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(text).ok()?;
+    let errors = value.get("errors")?.as_array()?;
+    let words = errors.iter().map(|error| {
+        let part =
+            |name: &str| printable(error.get(name).and_then(|value| value.as_str()).unwrap_or_default());
+        match (part("code"), part("message")) {
+            (code, message) if message.is_empty() => code,
+            (code, message) => format!("{code}: {message}"),
+        }
+    });
+    Some(words.collect::<Vec<_>>().join("; "))
+}
+
+/// A server's words go to a terminal: one line of them, and nothing that steers it.
+fn printable(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    line.chars().filter(|character| !character.is_control()).collect()
+}
