@@ -2,8 +2,9 @@
 //! makes changes of identity succeed where there is one id only.
 //!
 //! Docker's profile allows a list and denies the rest. Ours denies a list: the calls that Docker
-//! reserves for capabilities a container does not have, and those that make user namespaces. What a
-//! new kernel adds is allowed until it is listed; its capability checks still hold.
+//! reserves for capabilities a container does not have, those that make user namespaces, and those that
+//! it leaves out for their history (io_uring, userfaultfd, kernel keys). What a new kernel adds is
+//! allowed until it is listed; its capability checks still hold.
 
 use libc::{
     BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
@@ -31,7 +32,6 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
     libc::SYS_bpf,
-    libc::SYS_clock_adjtime,
     libc::SYS_clock_settime,
     libc::SYS_delete_module,
     libc::SYS_fanotify_init,
@@ -41,6 +41,10 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_fsopen,
     libc::SYS_fspick,
     libc::SYS_init_module,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_uring_setup,
+    libc::SYS_kcmp,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
     libc::SYS_lookup_dcookie,
@@ -55,14 +59,19 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_open_tree,
     libc::SYS_perf_event_open,
     libc::SYS_pivot_root,
+    libc::SYS_process_madvise,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
     libc::SYS_reboot,
     libc::SYS_request_key,
     libc::SYS_set_mempolicy,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
     libc::SYS_setns,
     libc::SYS_settimeofday,
     libc::SYS_swapoff,
     libc::SYS_swapon,
+    libc::SYS_syslog,
     libc::SYS_umount2,
     libc::SYS_unshare,
     libc::SYS_userfaultfd,
@@ -73,14 +82,25 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_iopl,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_kexec_file_load,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_sysfs,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_uselib,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ustat,
 ];
 
 /// The same for 32-bit programs on x86-64, by the numbers of asm/unistd_32.h.
 #[cfg(target_arch = "x86_64")]
 const DENIED_I386: &[u32] = &[
-    21, 22, 51, 52, 79, 87, 88, 101, 110, 111, 115, 128, 129, 131, 217, 264, 283, 286, 287, 288, 310, 336,
-    338, 342, 343, 346, 350, 357, 374, 428, 429, 430, 431, 432, 433, 442,
+    21, 22, 25, 51, 52, 62, 74, 79, 86, 87, 88, 101, 103, 110, 111, 113, 115, 121, 128, 129, 131, 135, 166,
+    169, 217, 264, 274, 276, 283, 286, 287, 288, 294, 310, 317, 336, 338, 341, 342, 346, 349, 350, 357, 374,
+    404, 425, 426, 427, 428, 429, 430, 431, 432, 433, 440, 442, 443,
 ];
+
+/// `clone` and `clone3` there.
+#[cfg(target_arch = "x86_64")]
+const CLONE_I386: [u32; 2] = [120, 435];
 
 /// Calls that change owner or identity.
 const IDENTITY: &[libc::c_long] = &[
@@ -123,6 +143,27 @@ impl Program {
         self.0.push(sock_filter { code: (BPF_JMP | BPF_JEQ | BPF_K) as u16, jt: 0, jf: count, k: value });
     }
 
+    /// Denies the making of namespaces by these two calls; the number is loaded before and after.
+    fn clone_without_namespaces(&mut self, [clone, clone3]: [u32; 2]) {
+        // Its flags are behind a pointer, so the C library is sent to `clone`, as Docker does.
+        self.on_call(clone3, errno(libc::ENOSYS));
+        self.unless_equal_skip(clone, 4);
+        self.load(ARGUMENTS);
+        self.0.push(sock_filter { code: (BPF_JMP | BPF_JSET | BPF_K) as u16, jt: 0, jf: 1, k: NAMESPACES });
+        self.answer(errno(libc::EPERM));
+        self.load(NUMBER);
+    }
+
+    /// Answers with `action` when the loaded call number is `number` and the first argument `value`; the
+    /// number is loaded afterwards.
+    fn on_argument(&mut self, number: u32, value: u32, action: u32) {
+        self.unless_equal_skip(number, 4);
+        self.load(ARGUMENTS);
+        self.unless_equal_skip(value, 1);
+        self.answer(action);
+        self.load(NUMBER);
+    }
+
     /// Answers with `action` when the loaded call number is `number`.
     fn on_call(&mut self, number: u32, action: u32) {
         self.unless_equal_skip(number, 1);
@@ -145,16 +186,17 @@ pub(crate) fn default_filter() -> Vec<sock_filter> {
     let denied = errno(libc::EPERM);
     #[cfg(target_arch = "x86_64")]
     {
-        // The table of 32-bit calls is skipped by other architectures: one load and two instructions
-        // per call, then the last answer.
-        let length = 1 + 2 * DENIED_I386.len() + 3;
-        program.unless_equal_skip(I386, u8::try_from(length).expect("the table is short"));
-        program.load(NUMBER);
+        // Other architectures skip the table of 32-bit calls: a load, two instructions a call, those
+        // about clone, and the last answer.
+        let mut table = Program(Vec::new());
+        table.load(NUMBER);
         for call in DENIED_I386 {
-            program.on_call(*call, denied);
+            table.on_call(*call, denied);
         }
-        program.on_call(435, errno(libc::ENOSYS));
-        program.answer(SECCOMP_RET_ALLOW);
+        table.clone_without_namespaces(CLONE_I386);
+        table.answer(SECCOMP_RET_ALLOW);
+        program.unless_equal_skip(I386, u8::try_from(table.0.len()).expect("the table is short"));
+        program.0.extend(table.0);
     }
     // Emulators of other architectures make native calls; nothing else can have another one.
     program.unless_equal_skip(NATIVE, 1);
@@ -175,12 +217,9 @@ pub(crate) fn default_filter() -> Vec<sock_filter> {
     for call in DENIED {
         program.on_call(number(*call), denied);
     }
-    // Its flags are behind a pointer, so the C library is sent to `clone`, as Docker does.
-    program.on_call(number(libc::SYS_clone3), errno(libc::ENOSYS));
-    program.unless_equal_skip(number(libc::SYS_clone), 3);
-    program.load(ARGUMENTS);
-    program.0.push(sock_filter { code: (BPF_JMP | BPF_JSET | BPF_K) as u16, jt: 0, jf: 1, k: NAMESPACES });
-    program.answer(denied);
+    program.clone_without_namespaces([number(libc::SYS_clone), number(libc::SYS_clone3)]);
+    // Sockets to hypervisors, as Docker.
+    program.on_argument(number(libc::SYS_socket), libc::AF_VSOCK as u32, denied);
     program.answer(SECCOMP_RET_ALLOW);
     program.0
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,6 +28,8 @@ pub enum Mode {
 /// A root file system in a temporary directory, and a mode to run it in.
 pub struct Machine {
     pub mode: Mode,
+    /// Whether part of /proc is hidden, as in a container.
+    pub in_container: bool,
     directory: TempDir,
 }
 
@@ -51,6 +54,18 @@ const APPLETS: [&str; 36] = [
 pub fn everywhere(check: impl Fn(&Machine)) {
     for mode in modes() {
         check(&Machine::new(*mode));
+    }
+}
+
+/// Runs a check as users in a container that hides part of /proc, for which it takes root to set up.
+pub fn in_containers(check: impl Fn(&Machine)) {
+    if !modes().contains(&Mode::Root) {
+        return;
+    }
+    for mode in [Mode::Range, Mode::Single] {
+        let mut machine = Machine::new(mode);
+        machine.in_container = true;
+        check(&machine);
     }
 }
 
@@ -96,7 +111,7 @@ fn program() -> &'static Path {
 impl Machine {
     fn new(mode: Mode) -> Machine {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let machine = Machine { mode, directory };
+        let machine = Machine { mode, in_container: false, directory };
         machine.fill().expect("a root file system is made");
         machine
     }
@@ -188,21 +203,34 @@ impl Machine {
     }
 
     pub fn run(&self, spec: &ProcessSpec) -> Outcome {
-        self.run_with(spec, &[])
+        self.run_with(spec, &[], "")
+    }
+
+    /// Runs with something on standard input.
+    pub fn run_typing(&self, spec: &ProcessSpec, input: &str) -> Outcome {
+        self.run_with(spec, &[], input)
     }
 
     /// Runs until the output has a text in it, then cancels.
     pub fn run_until(&self, spec: &ProcessSpec, text: &str) -> Outcome {
-        self.run_with(spec, &[text])
+        self.run_with(spec, &[text], "")
     }
 
-    fn run_with(&self, spec: &ProcessSpec, more: &[&str]) -> Outcome {
+    fn run_with(&self, spec: &ProcessSpec, more: &[&str], input: &str) -> Outcome {
         // A volatile overlay marks its work directory, which must not be used again.
         let _unless_used = fs::remove_dir_all(self.path("work/work"));
         let path = self.write(spec);
         let mut arguments = vec!["run", path.to_str().expect("temporary paths are text")];
         arguments.extend(more);
-        let said = self.command(&arguments).output().expect("the child starts");
+        let mut command = self.command(&arguments);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the child starts");
+        child.stdin.take().expect("it is a pipe").write_all(input.as_bytes()).expect("it fits into the pipe");
+        let said = child.wait_with_output().expect("the child ends");
         let document: serde_json::Value = serde_json::from_slice(&said.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&said.stderr)));
         let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
@@ -254,7 +282,8 @@ impl Machine {
                 mount --bind "$2/passwd" /etc/passwd
                 mount --bind "$2/subid" /etc/subuid
                 mount --bind "$2/subid" /etc/subgid
-                user=$1; shift 3
+                [ "$4" = false ] || mount --bind /dev/null /proc/uptime
+                user=$1; shift 4
                 exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@""#;
             command = Command::new("unshare");
             command.args(["--mount", "sh", "-c", script, "sh"]);
@@ -262,6 +291,7 @@ impl Machine {
                 USER.to_string(),
                 self.directory.path().display().to_string(),
                 SUBORDINATE.to_string(),
+                self.in_container.to_string(),
             ]);
             command.args(&all);
         }

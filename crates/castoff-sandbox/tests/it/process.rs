@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use castoff_sandbox::Rlimit;
+use castoff_sandbox::{Output, Rlimit, Stdin};
 
-use crate::machine::{Mode, everywhere};
+use crate::machine::{Machine, Mode, everywhere, in_containers};
 
 #[test]
 fn the_status_is_that_of_the_process() {
@@ -108,23 +108,29 @@ fn a_timeout_kills_the_process() {
     });
 }
 
+/// A daemon with a session of its own holds the output open, so a run ends only when that dies.
+const DAEMONS: &str = "setsid sh -c 'sleep 1000' & (trap '' TERM INT HUP; sleep 1000) &";
+
 #[test]
 fn cancelling_kills_everything_that_was_started() {
-    // D-142. A daemon with a session of its own holds the output open, so this ends only when it dies.
-    everywhere(|machine| {
-        let script = "setsid sh -c 'sleep 1000' & (trap '' TERM INT HUP; sleep 1000) & echo ready; wait";
-        let outcome = machine.run_until(&machine.script(script), "ready");
+    // D-142
+    let check = |machine: &Machine| {
+        let outcome = machine.run_until(&machine.script(&format!("{DAEMONS} echo ready; wait")), "ready");
         assert_eq!(outcome.status, "cancelled", "{:?}: {outcome:?}", machine.mode);
-    });
+    };
+    everywhere(check);
+    in_containers(check);
 }
 
 #[test]
 fn what_the_process_leaves_behind_dies_with_it() {
     // D-142
-    everywhere(|machine| {
-        let outcome = machine.run(&machine.script("setsid sleep 1000 & sleep 1000 & echo done; exit 3"));
-        assert_eq!((outcome.status.as_str(), outcome.stdout.as_str()), ("code 3", "done\n"));
-    });
+    let check = |machine: &Machine| {
+        let outcome = machine.run(&machine.script(&format!("{DAEMONS} echo done; exit 3")));
+        assert_eq!((outcome.status.as_str(), outcome.stdout.as_str()), ("code 3", "done\n"), "{outcome:?}");
+    };
+    everywhere(check);
+    in_containers(check);
 }
 
 #[test]
@@ -140,11 +146,11 @@ fn orphans_are_reaped() {
 
 #[test]
 fn killing_the_caller_kills_the_process() {
-    everywhere(|machine| {
+    let check = |machine: &Machine| {
         // The process holds a pipe of ours, which closes when the last of it is gone.
         let (reader, writer) = std::io::pipe().expect("a pipe");
-        let mut spec = machine.script("echo ready; sleep 1000");
-        spec.output = castoff_sandbox::Output::Inherit;
+        let mut spec = machine.script(&format!("{DAEMONS} echo ready; sleep 1000"));
+        spec.output = Output::Inherit;
         let path = machine.write(&spec);
         let mut command = machine.command(&["run", path.to_str().expect("temporary paths are text")]);
         let mut child = command.stdout(writer).stderr(Stdio::null()).spawn().expect("the child starts");
@@ -154,6 +160,51 @@ fn killing_the_caller_kills_the_process() {
         child.kill().expect("it is ours");
         child.wait().expect("it is ours");
         assert!(lines.next().is_none(), "{:?}", machine.mode);
+    };
+    everywhere(check);
+    in_containers(check);
+}
+
+#[test]
+fn a_container_that_hides_parts_of_proc_is_enough() {
+    // B-201
+    in_containers(|machine| {
+        assert_eq!(machine.says("readlink /proc/self >/dev/null && cat /data/file"), "lower\n");
+        assert_eq!(machine.run(&machine.script("kill -9 $$")).status, "signal 9");
+        let outcome = machine.run(&machine.script("echo x > /proc/sys/kernel/hostname || echo refused"));
+        assert_eq!(outcome.stdout, "refused\n", "{outcome:?}");
+        assert_eq!(machine.upper(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_process_can_have_a_terminal() {
+    everywhere(|machine| {
+        let mut spec = machine.script("tty; test -t 0 && test -t 2 && echo yes; echo tty > /dev/tty; exit 5");
+        spec.output = Output::Terminal;
+        let outcome = machine.run(&spec);
+        assert_eq!(outcome.status, "code 5", "{:?}: {outcome:?}", machine.mode);
+        assert_eq!(outcome.stdout, "/dev/pts/0\r\nyes\r\ntty\r\n", "{:?}", machine.mode);
+    });
+}
+
+#[test]
+fn a_terminal_is_typed_into() {
+    everywhere(|machine| {
+        let mut spec = machine.spec(&["/bin/sh"]);
+        (spec.output, spec.stdin) = (Output::Terminal, Stdin::Inherit);
+        let outcome = machine.run_typing(&spec, "echo a$((1+1))b\nexit 4\n");
+        assert_eq!(outcome.status, "code 4", "{:?}: {outcome:?}", machine.mode);
+        assert!(outcome.stdout.contains("a2b"), "{outcome:?}");
+    });
+}
+
+#[test]
+fn standard_input_can_be_the_callers() {
+    everywhere(|machine| {
+        let mut spec = machine.spec(&["/bin/cat"]);
+        spec.stdin = Stdin::Inherit;
+        assert_eq!(machine.run_typing(&spec, "typed\n").stdout, "typed\n");
     });
 }
 
