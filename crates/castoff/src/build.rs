@@ -106,12 +106,22 @@ pub fn build(
     world.secrets = secrets(&request.secrets)?;
     let planned = plan(&request.plan, world, events)?;
     let bodies = Bodies::new(world);
-    let vertex = planned.plan.output.vertex;
-    let solved = solve_plan(&planned, &[vertex], world, &bodies, events)?;
-    let step = StepId(planned.next_step + planned.plan.graph.len() as u32);
-    let image = export::outputs(request, &planned, &solved, world, &bodies, step, events)?;
+    let image = solve_and_export(request, &planned, world, &bodies, events);
+    // What finished stays, whatever became of the rest.
     world.store.sync()?;
-    Ok(Built { image, warnings: planned.warnings, dockerfile: planned.dockerfile })
+    Ok(Built { image: image?, warnings: planned.warnings, dockerfile: planned.dockerfile })
+}
+
+fn solve_and_export(
+    request: &BuildRequest,
+    planned: &Planned,
+    world: &World,
+    bodies: &Bodies<'_>,
+    events: &mut dyn FnMut(Event),
+) -> Result<Option<Image>, BuildError> {
+    let solved = solve_plan(planned, &[planned.plan.output.vertex], world, bodies, events)?;
+    let step = StepId(planned.next_step + planned.plan.graph.len() as u32);
+    export::outputs(request, planned, &solved, world, bodies, step, events)
 }
 
 /// Reads, parses and plans a Dockerfile. The local directories it may use are put into `world`.
@@ -131,6 +141,7 @@ pub fn plan(
             Ok(found)
         })?;
     let parsed = castoff_dockerfile::parse(&dockerfile.bytes);
+    refuse_foreign_frontend(&parsed.dockerfile, request, &dockerfile)?;
     let mut warnings = parsed.diagnostics.clone();
     if parsed.has_errors() {
         return Err(BuildError::Diagnostics { dockerfile, diagnostics: warnings });
@@ -173,7 +184,7 @@ pub fn plan(
     };
     let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
     warnings.extend(plan.warnings.iter().cloned());
-    check(&parsed.dockerfile, &mut warnings, &dockerfile)?;
+    check(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
     refuse_foreign_runs(&plan.graph, &dockerfile)?;
     Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope })
 }
@@ -275,10 +286,14 @@ pub fn solve_plan(
 /// D-029).
 fn check(
     syntax: &Dockerfile,
+    request: &PlanRequest,
     warnings: &mut Vec<Diagnostic>,
     dockerfile: &DockerfileText,
 ) -> Result<(), BuildError> {
-    let text = syntax.check.as_ref().map(|check| check.value.as_str()).unwrap_or_default();
+    // The build argument replaces the directive (D-028).
+    let given = argument(request, "BUILDKIT_DOCKERFILE_CHECK");
+    let directive = syntax.check.as_ref().map(|check| check.value.as_str());
+    let text = given.or(directive).unwrap_or_default();
     let options = castoff_dockerfile::lint::CheckOptions::parse(text)
         .map_err(|error| anyhow::anyhow!("the `check` directive: {error}"))?;
     warnings.retain(|finding| finding.rule.is_none_or(|rule| options.allows(rule)));
@@ -299,6 +314,46 @@ fn check(
         return Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics });
     }
     Ok(())
+}
+
+fn argument<'r>(request: &'r PlanRequest, name: &str) -> Option<&'r str> {
+    request.build_args.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// castoff is the frontend of the Dockerfile language itself; another language would need another
+/// program (D-023, D-025).
+fn refuse_foreign_frontend(
+    syntax: &Dockerfile,
+    request: &PlanRequest,
+    dockerfile: &DockerfileText,
+) -> Result<(), BuildError> {
+    let given = argument(request, "BUILDKIT_SYNTAX");
+    if given == Some("") {
+        return Err(anyhow::anyhow!("the build argument BUILDKIT_SYNTAX is empty").into());
+    }
+    let directive = syntax.syntax.as_ref();
+    let Some(name) = given.or(directive.map(|directive| directive.value.as_str())) else { return Ok(()) };
+    if name == "dockerfile.v0" {
+        return Ok(());
+    }
+    let own = name.parse::<Reference>().is_ok_and(|reference| {
+        let repository = reference.repository();
+        ["docker/dockerfile", "docker/dockerfile-upstream"]
+            .iter()
+            .any(|own| repository == *own || repository.ends_with(&format!("/{own}")))
+    });
+    if own {
+        return Ok(());
+    }
+    let diagnostic = Diagnostic {
+        severity: Severity::Error,
+        rule: None,
+        message: format!("the frontend `{name}` is not supported: castoff reads the Dockerfile language itself"),
+        span: directive.map(|directive| directive.span).unwrap_or_default(),
+        lines: if given.is_none() { (1, 1) } else { (0, 0) },
+        hints: vec!["remove the `syntax` directive if the file needs nothing of that frontend".to_owned()],
+    };
+    Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics: vec![diagnostic] })
 }
 
 /// A program of another architecture needs an emulator, which is not built yet; nothing is run when
