@@ -19,6 +19,7 @@ pub enum Op {
 
 /// Where a file system comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "a graph has few sources, and most of them are images")]
 pub enum SourceOp {
     /// The empty file system.
     Scratch,

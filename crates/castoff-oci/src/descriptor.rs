@@ -164,6 +164,13 @@ pub struct Descriptor {
 impl Descriptor {
     /// Returns a descriptor without annotations, platform or urls.
     pub fn new(media_type: MediaType, digest: Digest, size: u64) -> Descriptor {
-        Descriptor { media_type, digest, size, urls: Vec::new(), annotations: IndexMap::new(), platform: None }
+        Descriptor {
+            media_type,
+            digest,
+            size,
+            urls: Vec::new(),
+            annotations: IndexMap::new(),
+            platform: None,
+        }
     }
 }

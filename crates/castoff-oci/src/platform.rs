@@ -126,7 +126,8 @@ impl FromStr for Platform {
             }
             [one] => {
                 let platform = Platform::normalised("linux", one, None);
-                let known = ["amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le"];
+                let known =
+                    ["amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le"];
                 if known.contains(&platform.architecture.as_str()) { Ok(platform) } else { Err(error()) }
             }
             _ => Err(error()),

@@ -99,8 +99,8 @@ impl FromStr for Reference {
             _ => (rest, None),
         };
         if let Some(tag) = tag {
-            let starts_well =
-                tag.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_') && tag.len() <= 128;
+            let starts_well = tag.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
+                && tag.len() <= 128;
             let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
             if !starts_well || !tag.bytes().all(inside) {
                 return Err(ReferenceError::Tag(tag.to_owned()));
@@ -108,25 +108,26 @@ impl FromStr for Reference {
         }
         let (registry, path) = match name.split_once('/') {
             Some((first, path))
-                if first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase()) =>
+                if first.contains(['.', ':'])
+                    || first == "localhost"
+                    || first.bytes().any(|b| b.is_ascii_uppercase()) =>
             {
                 (first, path.to_owned())
             }
             _ => ("docker.io", name.to_owned()),
         };
         let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
-        let repository = if registry == "docker.io" && !path.contains('/') {
-            format!("library/{path}")
-        } else {
-            path
-        };
+        let repository =
+            if registry == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path };
         if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(ReferenceError::UpperCase(repository));
         }
         if repository.len() + registry.len() > 254 {
             return Err(ReferenceError::TooLong(repository));
         }
-        let host = registry.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'));
+        let host = registry
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'));
         if !host || !repository.split('/').all(is_path_component) {
             return Err(ReferenceError::Repository(name.to_owned()));
         }
@@ -146,9 +147,9 @@ fn is_path_component(component: &str) -> bool {
     if !alphanumeric(first) || !alphanumeric(last) {
         return false;
     }
-    bytes
-        .split(alphanumeric)
-        .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|byte| *byte == b'-'))
+    bytes.split(alphanumeric).all(|separator| {
+        matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|byte| *byte == b'-')
+    })
 }
 
 impl fmt::Display for Reference {

@@ -27,7 +27,7 @@ pub enum ResolveError {
     #[error("{reference}: {}", crate::step::chain(.source))]
     Registry {
         /// Which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Why.
         #[source]
         source: castoff_registry::RegistryError,
@@ -36,7 +36,7 @@ pub enum ResolveError {
     #[error("{reference}: document `{digest}` is malformed: {source}")]
     Document {
         /// Which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Which document.
         digest: Digest,
         /// Why.
@@ -47,9 +47,9 @@ pub enum ResolveError {
     #[error("{reference}: no match for platform {wanted}; it is there for: {}", available.join(", "))]
     Platform {
         /// Which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// What was wanted.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         available: Vec<String>,
     },
@@ -57,7 +57,7 @@ pub enum ResolveError {
     #[error("{reference}: `{media_type}` is not an image manifest that castoff reads")]
     MediaType {
         /// Which image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// What it is.
         media_type: MediaType,
     },
@@ -95,7 +95,7 @@ pub fn resolve(
     {
         return Ok(resolved);
     }
-    let remote = |source| ResolveError::Registry { reference: reference.clone(), source };
+    let remote = |source| ResolveError::Registry { reference: Box::new(reference.clone()), source };
     let document = world.registry.resolve(reference).map_err(remote)?;
     let pinned = reference.with_digest(document.digest);
     let (manifest_digest, manifest_bytes) = if document.media_type.is_index() {
@@ -108,7 +108,7 @@ pub fn resolve(
         (document.digest, document.bytes)
     } else {
         return Err(ResolveError::MediaType {
-            reference: reference.clone(),
+            reference: Box::new(reference.clone()),
             media_type: document.media_type,
         });
     };
@@ -181,7 +181,7 @@ fn parse<T: serde::de::DeserializeOwned>(
 }
 
 fn malformed(reference: &Reference, digest: Digest, source: serde_json::Error) -> ResolveError {
-    ResolveError::Document { reference: reference.clone(), digest, source }
+    ResolveError::Document { reference: Box::new(reference.clone()), digest, source }
 }
 
 /// Chooses the best entry of an index for a platform; attestations, whose platform is unknown, never.
@@ -195,8 +195,8 @@ fn choose<'a>(
         .filter_map(|descriptor| Some((platform.accepts(descriptor.platform.as_ref()?)?, descriptor)))
         .min_by_key(|(distance, _)| *distance);
     best.map(|(_, descriptor)| descriptor).ok_or_else(|| ResolveError::Platform {
-        reference: reference.clone(),
-        wanted: platform.clone(),
+        reference: Box::new(reference.clone()),
+        wanted: Box::new(platform.clone()),
         available: manifests
             .iter()
             .filter_map(|descriptor| descriptor.platform.as_ref())

@@ -348,7 +348,9 @@ fn refuse_foreign_frontend(
     let diagnostic = Diagnostic {
         severity: Severity::Error,
         rule: None,
-        message: format!("the frontend `{name}` is not supported: castoff reads the Dockerfile language itself"),
+        message: format!(
+            "the frontend `{name}` is not supported: castoff reads the Dockerfile language itself"
+        ),
         span: directive.map(|directive| directive.span).unwrap_or_default(),
         lines: if given.is_none() { (1, 1) } else { (0, 0) },
         hints: vec!["remove the `syntax` directive if the file needs nothing of that frontend".to_owned()],

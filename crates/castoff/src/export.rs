@@ -8,7 +8,7 @@ use std::path::Path;
 use castoff_graph::VertexId;
 use castoff_layer::{TarOptions, TarWriter};
 use castoff_oci::{Descriptor, Digest};
-use castoff_solver::export::archive::{self, ArchiveCompression, ArchiveKind};
+use castoff_solver::export::archive::{self, ArchiveCompression, ArchiveExport, ArchiveKind};
 use castoff_solver::export::image::{self, Image};
 use castoff_solver::export::tree::{self, TreeExport};
 use castoff_solver::{Bodies, Event, Messenger, Outcome, Solved, StepId, World, snapshot};
@@ -143,15 +143,8 @@ impl Exporter<'_> {
                 let compression = compression(attributes)?;
                 let names = attributes.names.clone();
                 self.step("exporting to oci image format", |messenger| {
-                    Ok(Some(archive::write_layout(
-                        image,
-                        &names,
-                        compression,
-                        world,
-                        bodies,
-                        messenger,
-                        &dest,
-                    )?))
+                    let export = ArchiveExport { names: &names, compression, world, bodies, messenger };
+                    Ok(Some(archive::write_layout(image, &export, &dest)?))
                 })
             }
         }
@@ -179,16 +172,9 @@ impl Exporter<'_> {
         let (world, bodies) = (self.world, self.bodies);
         self.step(name, |messenger| {
             to_file(dest, &mut |to| {
-                let descriptor = archive::write_archive(
-                    image,
-                    &attributes.names,
-                    kind,
-                    compression,
-                    world,
-                    bodies,
-                    messenger,
-                    to,
-                )?;
+                let names = &attributes.names[..];
+                let export = ArchiveExport { names, compression, world, bodies, messenger };
+                let descriptor = archive::write_archive(image, kind, &export, to)?;
                 Ok(Some(descriptor))
             })
         })

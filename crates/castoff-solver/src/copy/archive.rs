@@ -13,6 +13,9 @@ use castoff_layer::{
 use super::scene::{Data, Planned, Scene};
 use super::{CopyError, join, shown, split};
 
+/// Sees an entry of an archive: its number, its metadata, its data.
+type Visit<'a> = dyn FnMut(u64, Entry, &mut dyn Read) -> Result<(), CopyError> + 'a;
+
 /// A file that is a tar archive.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Archive<'a> {
@@ -33,10 +36,7 @@ pub(super) fn is_archive(view: &View, node: &Node) -> Result<bool, CopyError> {
 
 impl Archive<'_> {
     /// Calls `visit` with each member, in order, and its position.
-    pub(super) fn read(
-        &self,
-        visit: &mut dyn FnMut(u64, Entry, &mut dyn Read) -> Result<(), CopyError>,
-    ) -> Result<(), CopyError> {
+    pub(super) fn read(&self, visit: &mut Visit<'_>) -> Result<(), CopyError> {
         let io_error = |source| CopyError::View(ViewError::Io { path: shown(&self.node.entry.path), source });
         let (_, mut reader) = decompress(self.view.open(self.node)?).map_err(io_error)?;
         let mut member = 0;

@@ -33,6 +33,21 @@ pub enum ArchiveKind {
     Docker,
 }
 
+/// What an archive is made with.
+#[derive(Clone, Copy)]
+pub struct ArchiveExport<'a> {
+    /// Names of the image in the archive.
+    pub names: &'a [Reference],
+    /// How layers are compressed.
+    pub compression: ArchiveCompression,
+    /// The store and the registries.
+    pub world: &'a World,
+    /// The layers.
+    pub bodies: &'a Bodies<'a>,
+    /// Hears of downloads.
+    pub messenger: &'a Messenger,
+}
+
 /// How the layers of an archive are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveCompression {
@@ -79,15 +94,11 @@ struct Layout {
 /// When a layer cannot be read or `to` not be written.
 pub fn write_archive(
     image: &Image,
-    names: &[Reference],
     kind: ArchiveKind,
-    compression: ArchiveCompression,
-    world: &World,
-    bodies: &Bodies<'_>,
-    messenger: &Messenger,
+    export: &ArchiveExport<'_>,
     to: &mut dyn Write,
 ) -> Result<Descriptor, ArchiveError> {
-    let (layout, descriptor) = layout(image, names, kind, compression, world, bodies, messenger)?;
+    let (layout, descriptor) = layout(image, kind, export)?;
     let mut tar = TarWriter::new(to, TarOptions::default());
     for directory in ["blobs", "blobs/sha256"] {
         tar.append(&entry(directory, EntryKind::Directory { opaque: false }, 0o755), &mut io::empty())?;
@@ -103,7 +114,7 @@ pub fn write_archive(
             }
             None => {
                 let descriptor = &layout.blobs[name];
-                let mut file = blob(world, &descriptor.digest)?;
+                let mut file = blob(export.world, &descriptor.digest)?;
                 let kind = EntryKind::File { size: descriptor.size };
                 tar.append(&entry(name, kind, 0o644), &mut file)?;
             }
@@ -120,22 +131,17 @@ pub fn write_archive(
 /// When a layer cannot be read or the directory not be written.
 pub fn write_layout(
     image: &Image,
-    names: &[Reference],
-    compression: ArchiveCompression,
-    world: &World,
-    bodies: &Bodies<'_>,
-    messenger: &Messenger,
+    export: &ArchiveExport<'_>,
     directory: &Path,
 ) -> Result<Descriptor, ArchiveError> {
-    let (mut layout, descriptor) =
-        layout(image, names, ArchiveKind::Oci, compression, world, bodies, messenger)?;
+    let (mut layout, descriptor) = layout(image, ArchiveKind::Oci, export)?;
     std::fs::create_dir_all(directory.join("blobs/sha256"))?;
     for (name, descriptor) in &layout.blobs {
         let path = directory.join(name);
         if path.metadata().is_ok_and(|metadata| metadata.len() == descriptor.size) {
             continue;
         }
-        let mut file = blob(world, &descriptor.digest)?;
+        let mut file = blob(export.world, &descriptor.digest)?;
         write_file(&path, &mut file)?;
     }
     if let Some(existing) = std::fs::read(directory.join("index.json"))
@@ -159,17 +165,14 @@ pub fn write_layout(
 
 fn layout(
     image: &Image,
-    names: &[Reference],
     kind: ArchiveKind,
-    compression: ArchiveCompression,
-    world: &World,
-    bodies: &Bodies<'_>,
-    messenger: &Messenger,
+    export: &ArchiveExport<'_>,
 ) -> Result<(Layout, Descriptor), ArchiveError> {
+    let names = export.names;
     let mut blobs = BTreeMap::new();
     let mut layers = Vec::new();
     for layer in &image.layers {
-        let descriptor = packed_layer(&layer.id, &layer.descriptor, compression, world, bodies, messenger)?;
+        let descriptor = packed_layer(&layer.id, &layer.descriptor, export)?;
         blobs.insert(blob_name(&descriptor.digest), descriptor.clone());
         layers.push(descriptor);
     }
@@ -216,11 +219,9 @@ fn layout(
 fn packed_layer(
     id: &castoff_store::LayerId,
     descriptor: &Descriptor,
-    wanted: ArchiveCompression,
-    world: &World,
-    bodies: &Bodies<'_>,
-    messenger: &Messenger,
+    export: &ArchiveExport<'_>,
 ) -> Result<Descriptor, ArchiveError> {
+    let ArchiveExport { compression: wanted, world, bodies, messenger, .. } = *export;
     let current = descriptor.media_type.layer_compression().unwrap_or(LayerCompression::None);
     if let Some(base) = bodies.base(id)
         && (current == wanted.compression || (!wanted.force && current != LayerCompression::None))

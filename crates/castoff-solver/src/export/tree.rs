@@ -98,7 +98,7 @@ impl<W: Write> Walk<'_, '_, W> {
         if self.export.owned_by_caller {
             (entry.uid, entry.gid) = (0, 0);
         }
-        if let Some(group) = node.link_group.clone() {
+        if let Some(group) = node.link_group {
             if let Some(first) = self.links.get(&group) {
                 entry.kind = EntryKind::Hardlink { target: first.clone() };
                 self.tar.append(&entry, &mut std::io::empty())?;

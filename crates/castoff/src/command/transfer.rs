@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Read};
 
 use anyhow::Context as _;
 use castoff_oci::{LayerCompression, Platform, Reference};
-use castoff_solver::export::archive::{self, ArchiveCompression, ArchiveKind};
+use castoff_solver::export::archive::{self, ArchiveCompression, ArchiveExport, ArchiveKind};
 use castoff_solver::export::image::rfc3339;
 use castoff_solver::{Bodies, Messenger, import as loading, resolve};
 
@@ -34,7 +34,14 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let compression = ArchiveCompression { compression: LayerCompression::Gzip, level: None, force: false };
     let (messenger, _events) = Messenger::channel();
     let write = |to: &mut dyn io::Write| {
-        archive::write_archive(&image, &names, kind, compression, &session.world, &bodies, &messenger, to)
+        let export = ArchiveExport {
+            names: &names,
+            compression,
+            world: &session.world,
+            bodies: &bodies,
+            messenger: &messenger,
+        };
+        archive::write_archive(&image, kind, &export, to)
     };
     match &args.output {
         None => {
