@@ -143,7 +143,8 @@ impl From<LockError> for StepError {
 fn ending(status: &Status) -> String {
     match status {
         Status::Code(code) => format!("exit code: {code}"),
-        Status::Signal(signal) => format!("killed by signal {signal}"),
+        // The number is that of a shell, for which logs are searched.
+        Status::Signal(signal) => format!("exit code: {} (killed by signal {signal})", 128 + signal),
         Status::Cancelled => "stopped".to_owned(),
         Status::TimedOut => "timed out".to_owned(),
     }
@@ -159,4 +160,17 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_by_signal_has_the_exit_code_of_a_shell() {
+        // D-141.
+        let error = StepError::Process { command: "make".to_owned(), status: Status::Signal(9) };
+        let message = "process \"make\" did not complete successfully: exit code: 137 (killed by signal 9)";
+        assert_eq!(error.to_string(), message);
+    }
 }
