@@ -51,6 +51,8 @@ pub enum BuildError {
         name: String,
         /// Lines of the step in the Dockerfile, from 1.
         lines: Option<(u32, u32)>,
+        /// Findings about the Dockerfile.
+        warnings: Vec<Diagnostic>,
         /// Why.
         error: Box<StepError>,
     },
@@ -276,6 +278,7 @@ pub fn solve_plan(
                 dockerfile: planned.dockerfile.clone(),
                 name: vertex.name.clone(),
                 lines: vertex.origin.as_ref().map(|origin| (origin.first_line, origin.last_line)),
+                warnings: planned.warnings.clone(),
                 error,
             }
         }
@@ -371,6 +374,7 @@ fn refuse_foreign_runs(graph: &BuildGraph, dockerfile: &DockerfileText) -> Resul
                 dockerfile: dockerfile.clone(),
                 name: vertex.name.clone(),
                 lines: vertex.origin.as_ref().map(|origin| (origin.first_line, origin.last_line)),
+                warnings: Vec::new(),
                 error: Box::new(StepError::Unsupported("RUN for another architecture than this machine's")),
             });
         }

@@ -20,11 +20,12 @@ const MOST_ERRORS: usize = 10;
 /// failed, as lines.
 pub fn failure(error: &BuildError, tail: &[Vec<u8>], to: &mut dyn Write) -> u8 {
     let (text, code) = match error {
-        BuildError::Step { dockerfile, name, lines, error } => {
+        BuildError::Step { dockerfile, name, lines, warnings, error } => {
             let source = String::from_utf8_lossy(&dockerfile.bytes);
+            let warnings = warning_list(warnings, &dockerfile.name, &source, false);
             let place =
                 lines.map(|lines| Excerpt { name: &dockerfile.name, source: &source, lines, span: None });
-            (step_failure(name, tail, place, &error.to_string()), exit::FAILURE)
+            (warnings + &step_failure(name, tail, place, &error.to_string()), exit::FAILURE)
         }
         BuildError::Diagnostics { dockerfile, diagnostics } => {
             (diagnostics_failure(dockerfile, diagnostics), exit::FAILURE)

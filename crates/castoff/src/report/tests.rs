@@ -149,3 +149,21 @@ fn an_interruption_has_its_own_exit_code() {
     assert_eq!(failure(&error, &[], &mut text), exit::FAILURE);
     assert!(text.ends_with(b"ERROR: failed to build: writing the index: disk full\n"));
 }
+
+// B-151
+#[test]
+fn the_warnings_come_before_the_step_that_failed() {
+    let error = BuildError::Step {
+        dockerfile: DockerfileText { name: "Dockerfile".to_owned(), path: None, bytes: DOCKERFILE.into() },
+        name: "[base 2/2] RUN true".to_owned(),
+        lines: Some((2, 2)),
+        warnings: vec![finding(Severity::Warning, "use lower case", (1, 1), "base")],
+        error: Box::new(castoff_solver::StepError::Cancelled),
+    };
+    let mut text = Vec::new();
+    assert_eq!(failure(&error, &[], &mut text), exit::FAILURE);
+    let text = String::from_utf8(text).expect("a report is text");
+    let first = "\n 1 warning found (use docker --debug to expand):\n";
+    let second = " - StageNameCasing: use lower case (line 1)\n------\n > [base 2/2] RUN true:\n";
+    assert!(text.starts_with(&(first.to_owned() + second)), "{text}");
+}
