@@ -37,6 +37,9 @@ pub struct Solved {
     results: Vec<Option<VertexResult>>,
 }
 
+/// Messages that may wait to be looked at. Steps that write faster than somebody reads are held up.
+const BACKLOG: usize = 256;
+
 /// Why a graph could not be solved.
 #[derive(Debug, thiserror::Error)]
 pub enum SolveError {
@@ -202,7 +205,7 @@ pub fn solve(
     announce(&shared, &needed, events);
     let limits = Limits { jobs: world.machine.jobs, look_ups: world.machine.jobs.max(4) };
     let mut schedule = Schedule::new(graph, roots, limits);
-    let (sender, receiver) = crossbeam_channel::unbounded();
+    let (sender, receiver) = crossbeam_channel::bounded(BACKLOG);
     let first_error = std::thread::scope(|scope| {
         let mut first_error = None;
         let mut actions = schedule.start();
@@ -212,11 +215,8 @@ pub fn solve(
                     Action::LookUp(id) => spawn(scope, &shared, &sender, id, look_up),
                     Action::Execute(id) => spawn(scope, &shared, &sender, id, execute_vertex),
                     Action::Stop => world.cancel.cancel(),
-                    Action::Abandon(id) => {
-                        if !is_silent(&graph.vertex(id).op) {
-                            events(Event::Finished { step: shared.step(id), outcome: Outcome::Cancelled });
-                        }
-                    }
+                    // What never began has no end to speak of.
+                    Action::Abandon(_) => {}
                 }
             }
             if schedule.is_finished() {
@@ -249,7 +249,9 @@ pub fn solve(
                 actions.extend(schedule.on(Message::Cancel));
             }
         }
-        while let Ok(message) = receiver.try_recv() {
+        drop(sender);
+        // Until the last worker has said its last, so that none waits for room.
+        for message in receiver {
             if let Inbox::Event(event) = message {
                 events(event);
             }

@@ -31,7 +31,7 @@ pub enum Action {
     Execute(VertexId),
     /// Stop everything that runs; each stopped action still answers.
     Stop,
-    /// Tell the outside that the vertex will not be done.
+    /// The vertex will not be done.
     Abandon(VertexId),
 }
 

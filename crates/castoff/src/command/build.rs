@@ -62,17 +62,19 @@ fn show(
     let mut tails = progress::Tails::default();
     let start = Instant::now();
     let built = std::thread::scope(|scope| {
-        let (sender, receiver) = std::sync::mpsc::channel();
+        // Short: what writes faster than it is shown waits, and does not fill the memory.
+        let (sender, receiver) = std::sync::mpsc::sync_channel(256);
         let thread = scope.spawn(move || {
             work(&mut |event| {
-                let _shown_or_over = sender.send(event);
+                // The time at which it happened, not that at which it is shown.
+                let _shown_or_over = sender.send((start.elapsed(), event));
             })
         });
         loop {
             match receiver.recv_timeout(FRAME) {
-                Ok(event) => {
-                    tails.event(&event);
-                    renderer.event(start.elapsed(), &event);
+                Ok((now, event)) => {
+                    tails.event(now, &event);
+                    renderer.event(now, &event);
                 }
                 Err(RecvTimeoutError::Timeout) => renderer.tick(start.elapsed()),
                 Err(RecvTimeoutError::Disconnected) => break,

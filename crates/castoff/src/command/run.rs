@@ -80,11 +80,12 @@ fn stage(
     let bodies = Bodies::new(world);
     let vertex = planned.plan.output.vertex;
     let mut tails = crate::progress::Tails::default();
-    let solved =
-        match build::solve_plan(&planned, &[vertex], world, &bodies, &mut |event| tails.event(&event)) {
-            Ok(solved) => solved,
-            Err(error) => return Ok(Err(report::failure(&error, &tails.failed(), &mut io::stderr()))),
-        };
+    let start = std::time::Instant::now();
+    let mut events = |event| tails.event(start.elapsed(), &event);
+    let solved = match build::solve_plan(&planned, &[vertex], world, &bodies, &mut events) {
+        Ok(solved) => solved,
+        Err(error) => return Ok(Err(report::failure(&error, &tails.failed(), &mut io::stderr()))),
+    };
     let result = |id| solved.result(id).expect("what the stage needs is solved").clone();
     let layers = snapshot(&planned.plan.graph, world, vertex, &result)?;
     let environment = planned

@@ -13,7 +13,7 @@ mod text;
 mod tty;
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use castoff_solver::Event;
 
@@ -197,20 +197,19 @@ pub fn terminal_size() -> Option<TerminalSize> {
 
 /// Keeps the last output of each step for the report of a failure, whether progress is shown or not.
 pub struct Tails {
-    start: Instant,
     steps: Steps,
 }
 
 impl Default for Tails {
     fn default() -> Tails {
-        Tails { start: Instant::now(), steps: Steps::new(0, log::PATIENCE) }
+        Tails { steps: Steps::new(0, log::PATIENCE) }
     }
 }
 
 impl Tails {
-    /// Takes note of an event.
-    pub fn event(&mut self, event: &Event) {
-        self.steps.event(self.start.elapsed(), event);
+    /// Takes note of an event; `now` is as for [`Renderer::event`].
+    pub fn event(&mut self, now: Duration, event: &Event) {
+        self.steps.event(now, event);
     }
 
     /// Returns the last lines, each with its time, of the step that failed first.
