@@ -1,6 +1,7 @@
 //! The mounts of a RUN step: what the planner asked for, turned into paths and bytes (section 8).
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use castoff_graph::{Mount, Op, RunOp, Sharing, SourceOp, VertexId};
@@ -69,7 +70,7 @@ fn cache_name(mount: &Mount) -> String {
 }
 
 /// D-154, D-155: shows part of another vertex's file system, or of a local directory in place when
-/// nothing of it is ignored.
+/// nothing of it is ignored and it is the builder's own.
 fn bind(
     shared: &Shared<'_>,
     prepared: &mut Prepared,
@@ -87,10 +88,11 @@ fn bind(
     let mut lowers = match &shared.graph.vertex(from).op {
         Op::Source(SourceOp::Local(name)) => {
             let local = local(shared.world, name)?;
-            if local.ignore.is_some() {
-                // Ignored files must not be seen, so the rest is laid out once.
+            let in_place = local.path.join(&path);
+            if local.ignore.is_some() || belongs_to_another(&in_place)? {
+                // Ignored files and foreign owners (D-272) must not be seen, so the rest is laid out once.
                 let scratch = shared.world.store.prepare_layer()?;
-                tree::extract(&view, &resolved.path, scratch.fs(), local.ignore.as_ref())?;
+                tree::extract(&view, &resolved.path, scratch.fs(), local.ignore.as_ref(), true)?;
                 let root = scratch.fs().to_owned();
                 prepared._scratch.push(scratch);
                 let source =
@@ -130,6 +132,13 @@ fn bind(
     Ok(kind)
 }
 
+/// Whether what is mounted would not seem to be root's, as when root builds in somebody's checkout. What
+/// is at the top speaks for what is below.
+fn belongs_to_another(path: &Path) -> Result<bool, StepError> {
+    let error = |source| StepError::Machine { path: path.to_owned(), source };
+    Ok(path.symlink_metadata().map_err(error)?.uid() != 0)
+}
+
 /// D-157 to D-163.
 fn cache(
     shared: &Shared<'_>,
@@ -165,7 +174,7 @@ fn cache(
             if resolved.node.is_none() {
                 return Err(StepError::MountSource { path: source.clone() });
             }
-            tree::extract(&view, &resolved.path, &path, None)?;
+            tree::extract(&view, &resolved.path, &path, None, false)?;
         }
         own(&path, *uid, *gid, *mode)?;
         cache.initialised()?;

@@ -148,13 +148,15 @@ pub fn write_directory(
     })
 }
 
-/// Lays out part of a view for a mount.
+/// Lays out part of a view for a mount. With `owned_by_root` its files are, as those of a local directory
+/// (D-272).
 pub(crate) fn extract(
     view: &View,
     start: &[u8],
     destination: &Path,
     ignore: Option<&IgnoreFile>,
+    owned_by_root: bool,
 ) -> Result<(), StepError> {
-    let export = TreeExport { ignore, ..TreeExport::default() };
+    let export = TreeExport { ignore, owned_by_caller: owned_by_root, ..TreeExport::default() };
     Ok(write_directory(view, start, destination, Ownership::Keep, &export)?)
 }
