@@ -170,7 +170,7 @@ impl<'w> Bodies<'w> {
         layers: &[SnapshotLayer],
         messenger: &Messenger,
     ) -> Result<Vec<PathBuf>, BodyError> {
-        std::thread::scope(|scope| {
+        let made = std::thread::scope(|scope| {
             let handles: Vec<_> = layers
                 .iter()
                 .map(|layer| match layer {
@@ -187,11 +187,18 @@ impl<'w> Bodies<'w> {
             handles
                 .into_iter()
                 .map(|handle| match handle {
-                    Err(path) => Ok(path),
+                    Err(path) => Ok((path, Vec::new())),
                     Ok(thread) => thread.join().expect("a body thread does not panic"),
                 })
-                .collect()
-        })
+                .collect::<Result<Vec<_>, BodyError>>()
+        })?;
+        for (index, (path, implied)) in made.iter().enumerate() {
+            if !implied.is_empty() {
+                let below = self.view(&layers[..index], messenger)?;
+                adopt(&below, path, implied)?;
+            }
+        }
+        Ok(made.into_iter().map(|(path, _)| path).collect())
     }
 
     fn tree(&self, layer: &SnapshotLayer, messenger: &Messenger) -> Result<Arc<Tree>, BodyError> {
@@ -219,7 +226,7 @@ impl<'w> Bodies<'w> {
                 Tree::tar(file, Arc::new(index))
             }
             None => {
-                let path = self.directory(id, messenger)?;
+                let (path, _) = self.directory(id, messenger)?;
                 let machine = &self.world.machine;
                 Tree::directory(&path, Some(machine.opaque), machine.ownership)
                     .map_err(|source| BodyError::Open { path, source })?
@@ -230,18 +237,23 @@ impl<'w> Bodies<'w> {
         Ok(tree)
     }
 
-    /// Returns the directory body of a layer, making it when there is none.
-    pub fn directory(&self, id: &LayerId, messenger: &Messenger) -> Result<PathBuf, BodyError> {
+    /// Returns the directory body of a layer, making it when there is none, and those of its directories
+    /// that the layer has no entry of its own for.
+    pub(crate) fn directory(
+        &self,
+        id: &LayerId,
+        messenger: &Messenger,
+    ) -> Result<(PathBuf, Vec<Vec<u8>>), BodyError> {
         let store = &self.world.store;
         if let Some(path) = store.layer_dir(id) {
-            return Ok(path);
+            return Ok((path, Vec::new()));
         }
         let own = Arc::clone(lock(&self.making).entry(id.clone()).or_default());
         let _making = lock(&own);
         let cancelled = || self.world.cancel.is_cancelled();
         let _across = store.lock(&Digest::of(format!("layer {id}").as_bytes()), &cancelled)?;
         if let Some(path) = store.layer_dir(id) {
-            return Ok(path);
+            return Ok((path, Vec::new()));
         }
         let base = self.base(id);
         let diff_id =
@@ -258,7 +270,7 @@ impl<'w> Bodies<'w> {
         let (_, plain) = castoff_layer::decompress(reader).map_err(stream)?;
         let mut hashed = HashingReader { inner: plain, hasher: Hasher::new(), bytes: 0 };
         let active = store.prepare_layer()?;
-        castoff_layer::apply(&mut hashed, active.fs(), &self.apply_options())
+        let applied = castoff_layer::apply(&mut hashed, active.fs(), &self.apply_options())
             .map_err(|source| BodyError::Apply { digest, source })?;
         // What follows the end-of-archive marker is part of the digest too.
         io::copy(&mut hashed, &mut io::sink()).map_err(stream)?;
@@ -270,7 +282,7 @@ impl<'w> Bodies<'w> {
         drop(hashed.inner);
         let path = active.commit(id)?;
         store.set_layer_diff(id, LayerDiff { diff_id, size })?;
-        Ok(path)
+        Ok((path, applied.implied))
     }
 
     fn apply_options(&self) -> ApplyOptions {
@@ -383,6 +395,25 @@ impl<'w> Bodies<'w> {
         castoff_layer::write_tree(path, &mut tar, &options).map_err(error)?;
         tar.finish().map_err(|source| error(source.into()))
     }
+}
+
+/// Gives directories that a layer only passes through the metadata of those they are merged with: of a
+/// merged directory the topmost decides, and the layer says nothing about it.
+fn adopt(below: &View, body: &Path, implied: &[Vec<u8>]) -> Result<(), BodyError> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, chown};
+    for name in implied {
+        let Ok(Some(node)) = below.lookup(name) else { continue };
+        if !matches!(node.entry.kind, castoff_layer::EntryKind::Directory { .. }) {
+            continue;
+        }
+        let path = body.join(std::ffi::OsStr::from_bytes(name));
+        // With one mapped id there is no other owner to give it to.
+        let _owner = chown(&path, Some(node.entry.uid), Some(node.entry.gid));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(node.entry.mode))
+            .map_err(|source| BodyError::Open { path, source })?;
+    }
+    Ok(())
 }
 
 /// Locks a mutex whose data stays valid whatever its holders did.
