@@ -182,15 +182,16 @@ impl Overlay<'_> {
         options
     }
 
-    /// The old way: one text of at most a page, in which a name by descriptor is short and needs no
-    /// escape. What it mounts is attached, so it is cloned and let go of.
+    /// The old way: one text of at most a page, in which the number of a descriptor, seen from the
+    /// directory of descriptors, is a short name that needs no escape. What it mounts is attached, so it
+    /// is cloned and let go of.
     fn mount_by_text(&self, memory: &OwnedFd) -> Result<OwnedFd, Failure> {
         const STEP: &str = "mounting an overlay the old way";
         let mut open = Vec::new();
         let mut named = |path: &Path| -> Result<String, Failure> {
             let directory = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|error| Failure::kernel(STEP, error, &shown(path)))?;
-            let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            let name = directory.as_raw_fd().to_string();
             open.push(directory);
             Ok(name)
         };
@@ -208,8 +209,11 @@ impl Overlay<'_> {
             Some(libc::EEXIST) => Ok(()),
             _ => Err(failure),
         })?;
-        rustix::mount::mount("castoff", &place, "overlay", MountFlags::empty(), Some(text.as_c_str()))
-            .step(STEP)?;
+        rustix::process::chdir("/proc/self/fd").step(STEP)?;
+        let options = Some(text.as_c_str());
+        let mounted = rustix::mount::mount("castoff", &place, "overlay", MountFlags::empty(), options);
+        rustix::process::chdir("/").step(STEP)?;
+        mounted.step(STEP)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = rustix::mount::open_tree(CWD, &place, flags).step(STEP)?;
         rustix::mount::unmount(&place, UnmountFlags::DETACH).step(STEP)?;

@@ -81,7 +81,14 @@ pub fn enter_user_namespace(options: &EnterOptions) -> Result<Entered, EnterErro
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
         match sys::unshare(libc::CLONE_NEWNS).and_then(|()| make_private()) {
-            Ok(()) => return Ok(Entered::Root),
+            Ok(()) => {
+                return Ok(match own_map() {
+                    // Root of somebody's user namespace, as in a rootless container: it may mount and give
+                    // files away, but the kernel keeps `trusted` attributes from it.
+                    Some(kind) => Entered::UserNamespace(kind),
+                    None => Entered::Root,
+                });
+            }
             // Root of a container without CAP_SYS_ADMIN may still be allowed a user namespace.
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
             Err(error) => return Err(EnterError::Process(error)),
@@ -105,6 +112,18 @@ pub fn enter_user_namespace(options: &EnterOptions) -> Result<Entered, EnterErro
             sys::restore_signals(&before);
             result
         }
+    }
+}
+
+/// Returns which ids the user namespace of this process has; `None` for the machine's own.
+fn own_map() -> Option<IdMap> {
+    let map = subid::parse_map(&fs::read_to_string("/proc/self/uid_map").ok()?);
+    let count = map.iter().map(|range| u64::from(range.count)).sum::<u64>();
+    match count {
+        1 => Some(IdMap::Single),
+        // All but the one that means none.
+        _ if count == u64::from(u32::MAX) => None,
+        _ => Some(IdMap::Identity),
     }
 }
 
@@ -132,7 +151,7 @@ impl Plan {
         let gid = rustix::process::getgid().as_raw();
         let single = |id| vec![Range { inside: 0, outside: id, count: 1 }];
         let alone = Plan { kind: IdMap::Single, users: single(uid), groups: single(gid), tools: None };
-        if options.single {
+        if options.single || own_map() == Some(IdMap::Single) {
             return alone;
         }
         if is_root {
@@ -258,6 +277,11 @@ fn write_maps(pid: libc::pid_t, plan: &Plan) -> Result<u8, MapError> {
         IdMap::Identity | IdMap::Range => {
             for (file, ranges) in [("uid_map", &plan.users), ("gid_map", &plan.groups)] {
                 if let Err(error) = fs::write(format!("/proc/{pid}/{file}"), subid::lines(ranges)) {
+                    // Root without CAP_SETUID has no more than an ordinary user.
+                    if nothing_is_mapped(pid) {
+                        write_alone(pid)?;
+                        return Ok(MAPPED_ALONE);
+                    }
                     return Err(MapError::Refused(format!("writing {file}: {error}")));
                 }
             }

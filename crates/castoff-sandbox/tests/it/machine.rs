@@ -345,6 +345,14 @@ fn give(path: &Path, user: u32) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Returns what a command prints; it must end well.
+#[track_caller]
+pub fn says(command: &mut Command) -> String {
+    let said = command.stdin(Stdio::null()).output().expect("the command starts");
+    assert!(said.status.success(), "{said:?}");
+    String::from_utf8(said.stdout).expect("it prints text")
+}
+
 /// A mount of a file or directory of the machine.
 pub fn bind(target: &str, source: PathBuf, writable: bool) -> MountSpec {
     MountSpec { target: target.into(), kind: MountKind::Bind { source, writable } }
