@@ -46,7 +46,7 @@ pub enum BuildError {
     #[error("{error}")]
     Step {
         /// The Dockerfile.
-        dockerfile: DockerfileText,
+        dockerfile: Box<DockerfileText>,
         /// Name of the step.
         name: String,
         /// Lines of the step in the Dockerfile, from 1.
@@ -275,7 +275,7 @@ pub fn solve_plan(
         SolveError::Step { vertex, error } => {
             let vertex = planned.plan.graph.vertex(vertex);
             BuildError::Step {
-                dockerfile: planned.dockerfile.clone(),
+                dockerfile: Box::new(planned.dockerfile.clone()),
                 name: vertex.name.clone(),
                 lines: vertex.origin.as_ref().map(|origin| (origin.first_line, origin.last_line)),
                 warnings: planned.warnings.clone(),
@@ -371,7 +371,7 @@ fn refuse_foreign_runs(graph: &BuildGraph, dockerfile: &DockerfileText) -> Resul
             || (run.platform.architecture == "386" && host.architecture == "amd64");
         if !same {
             return Err(BuildError::Step {
-                dockerfile: dockerfile.clone(),
+                dockerfile: Box::new(dockerfile.clone()),
                 name: vertex.name.clone(),
                 lines: vertex.origin.as_ref().map(|origin| (origin.first_line, origin.last_line)),
                 warnings: Vec::new(),

@@ -154,7 +154,11 @@ fn an_interruption_has_its_own_exit_code() {
 #[test]
 fn the_warnings_come_before_the_step_that_failed() {
     let error = BuildError::Step {
-        dockerfile: DockerfileText { name: "Dockerfile".to_owned(), path: None, bytes: DOCKERFILE.into() },
+        dockerfile: Box::new(DockerfileText {
+            name: "Dockerfile".to_owned(),
+            path: None,
+            bytes: DOCKERFILE.into(),
+        }),
         name: "[base 2/2] RUN true".to_owned(),
         lines: Some((2, 2)),
         warnings: vec![finding(Severity::Warning, "use lower case", (1, 1), "base")],
