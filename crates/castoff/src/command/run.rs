@@ -134,11 +134,16 @@ fn start(
         network,
     };
     let mut spec = run.spec(world, lowers, active.fs().to_owned(), active.work().to_owned());
-    spec.output = Output::Inherit;
+    spec.output = if args.tty { Output::Terminal } else { Output::Inherit };
     spec.stdin = if args.interactive || args.tty { Stdin::Inherit } else { Stdin::Null };
     spec.mounts = args.volume.iter().map(|text| volume(text)).collect::<anyhow::Result<_>>()?;
+    // What a terminal of its own shows goes to ours; when that is gone, nobody looks.
+    let mut show = |_, bytes: &[u8]| {
+        let mut stdout = io::stdout().lock();
+        let _gone = io::Write::write_all(&mut stdout, bytes).and_then(|()| io::Write::flush(&mut stdout));
+    };
     let interrupted = crate::interrupt::watch(&world.cancel)?;
-    let exit = match castoff_sandbox::run(&spec, &world.cancel, &mut |_, _| {}) {
+    let exit = match castoff_sandbox::run(&spec, &world.cancel, &mut show) {
         Ok(exit) => exit,
         Err(error) => {
             super::complain(&error.to_string());
