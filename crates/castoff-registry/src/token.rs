@@ -134,3 +134,30 @@ fn token_of(uri: &Uri, response: Response<Body>) -> Result<String, RegistryError
         .and_then(|answer| answer.token.filter(usable).or(answer.access_token.filter(usable)))
         .ok_or(RegistryError::NoToken { url })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Asking;
+    use crate::config::Config;
+    use crate::transport::Transport;
+    use crate::url;
+
+    #[track_caller]
+    fn check(registry: &str, unverified: bool, realm: &str, allowed: bool) {
+        let (config, transport, uri) =
+            (Config::default(), Transport::default(), url::parse(registry).unwrap());
+        let asking =
+            Asking { config: &config, transport: &transport, uri: &uri, unverified, repository: "x" };
+        assert_eq!(asking.realm(realm).is_ok(), allowed, "{registry} {realm}");
+    }
+
+    #[test]
+    fn credentials_go_over_plain_http_only_where_the_registry_is_plain() {
+        check("https://a.example/v2/", false, "https://b.example/token", true);
+        check("https://a.example/v2/", false, "http://a.example/token", false);
+        check("https://a.example/v2/", false, "http://127.0.0.1:5001/token", true);
+        check("https://a.example/v2/", true, "http://a.example/token", true);
+        check("http://a.example/v2/", false, "http://b.example/token", true);
+        check("http://a.example/v2/", false, "ftp://b.example/token", false);
+    }
+}

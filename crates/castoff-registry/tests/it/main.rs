@@ -1,0 +1,7 @@
+//! The client against a server that errs on purpose, on this machine's loopback.
+
+mod authentication;
+mod blobs;
+mod documents;
+mod endpoints;
+mod server;
