@@ -15,6 +15,7 @@ mod control;
 mod mounts;
 mod probe;
 mod process;
+mod program;
 mod reap;
 mod root;
 mod run;

@@ -14,7 +14,8 @@ use crate::root::{Overlay, open_inside};
 use crate::spec::{MountKind, MountSpec, ProcessSpec};
 use crate::sys;
 
-const RDONLY: u64 = 0x1;
+/// MOUNT_ATTR_* of linux/mount.h.
+pub(crate) const RDONLY: u64 = 0x1;
 const NOSUID: u64 = 0x2;
 const NODEV: u64 = 0x4;
 const NOEXEC: u64 = 0x8;

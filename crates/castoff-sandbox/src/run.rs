@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::control::{self, Report};
+use crate::program;
 use crate::spec::{Output, ProcessSpec, Stdin};
 use crate::terminal::Relay;
 
@@ -99,7 +100,7 @@ pub fn run(
         return Ok(Exit { status: Status::Cancelled, usage: Usage::default() });
     }
     let (control, theirs) = UnixStream::pair()?;
-    let program = spec.helper.clone().unwrap_or_else(|| "/proc/self/exe".into());
+    let program = program::find(spec)?;
     let stdio = || match spec.output {
         Output::Pipe => Stdio::piped(),
         Output::Inherit => Stdio::inherit(),
@@ -107,7 +108,7 @@ pub fn run(
     };
     // Without a hook between fork and exec the standard library uses posix_spawn, whose cost does not
     // grow with the memory of this process.
-    let mut child = Command::new(program)
+    let mut child = Command::new(&program.path)
         .arg(HELPER_ARGUMENT)
         .env_clear()
         .stdin(OwnedFd::from(theirs))

@@ -4,7 +4,7 @@
 //! ```text
 //! castoff-sandbox-child [--single] enter                       prints what it became
 //! castoff-sandbox-child [--single] run SPEC [CANCEL-ON]        runs a specification, prints how it went
-//! castoff-sandbox-child [--single] probe DIRECTORY             prints what the machine allows
+//! castoff-sandbox-child overwrite                              opens its own file to write, prints the error
 //! ```
 
 use std::io::{self, Write};
@@ -18,6 +18,11 @@ use castoff_sandbox::{
 fn main() -> ExitCode {
     castoff_sandbox::child_main_if_requested();
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == ["overwrite"] {
+        let opened = std::fs::OpenOptions::new().write(true).truncate(true).open("/proc/self/exe");
+        let said = opened.map_or_else(|error| error.to_string(), |_| "opened".to_owned());
+        return writeln!(io::stdout(), "{said}").map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let single = arguments.first().is_some_and(|first| first == "--single");
     if single {
         arguments.remove(0);

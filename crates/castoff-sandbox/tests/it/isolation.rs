@@ -2,7 +2,7 @@
 
 use castoff_sandbox::Network;
 
-use crate::machine::{Mode, everywhere};
+use crate::machine::{Mode, bind, everywhere};
 
 /// Returns a line of /proc/self/status.
 fn status(field: &str) -> String {
@@ -186,5 +186,18 @@ fn nothing_of_the_machine_is_above_the_root() {
         // What is mounted is what is known.
         let script = "cut -d' ' -f5 /proc/self/mountinfo | grep -v '^/\\(proc\\|sys\\|dev\\)\\(/\\|$\\)'";
         assert_eq!(machine.says(script), "/\n", "{:?}", machine.mode);
+    });
+}
+
+#[test]
+fn the_helpers_own_file_cannot_be_overwritten() {
+    everywhere(|machine| {
+        let mut spec = machine.spec(&["/proc/self/exe", "overwrite"]);
+        spec.mounts = ["/lib", "/lib64", "/usr/lib"]
+            .iter()
+            .filter(|path| std::path::Path::new(path).exists())
+            .map(|path| bind(path, path.into(), false))
+            .collect();
+        assert_eq!(machine.says_with(&spec), "Read-only file system (os error 30)\n", "{:?}", machine.mode);
     });
 }
