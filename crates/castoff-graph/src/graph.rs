@@ -1,6 +1,6 @@
 //! The graph: vertices in an order in which inputs come first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::Op;
@@ -46,7 +46,7 @@ pub struct Vertex {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildGraph {
     vertices: Vec<Vertex>,
-    index: HashMap<(Op, bool), VertexId>,
+    index: BTreeMap<(Op, bool), VertexId>,
 }
 
 /// Why a vertex was not accepted.

@@ -89,9 +89,10 @@ impl KeyRecipe {
     /// Returns how this recipe differs from an earlier one, in the order of the parts.
     pub fn differences(&self, earlier: &KeyRecipe) -> Vec<Difference> {
         let mut differences = Vec::new();
-        let before: std::collections::HashMap<&str, &str> =
+        let before: std::collections::BTreeMap<&str, &str> =
             earlier.parts.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let now: std::collections::HashSet<&str> = self.parts.iter().map(|(name, _)| name.as_str()).collect();
+        let now: std::collections::BTreeSet<&str> =
+            self.parts.iter().map(|(name, _)| name.as_str()).collect();
         for (name, after) in &self.parts {
             match before.get(name.as_str()) {
                 None => differences.push(Difference::Added { part: name.clone() }),

@@ -5,7 +5,7 @@ use castoff_oci::{Digest, Platform, Reference};
 use crate::VertexId;
 
 /// What a vertex does. A closed set.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
     /// Brings a file system into the graph.
     Source(SourceOp),
@@ -18,7 +18,7 @@ pub enum Op {
 }
 
 /// Where a file system comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(clippy::large_enum_variant, reason = "a graph has few sources, and most of them are images")]
 pub enum SourceOp {
     /// The empty file system.
@@ -46,7 +46,7 @@ pub enum LocalName {
 }
 
 /// A process to run.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunOp {
     /// The file system below the process.
     pub parent: VertexId,
@@ -81,7 +81,7 @@ pub struct RunOp {
 }
 
 /// A script file that exists only while its step runs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Script {
     /// Absolute path inside the step; the argv refers to it.
     pub path: String,
@@ -90,7 +90,7 @@ pub struct Script {
 }
 
 /// A host name and its addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExtraHost {
     /// Host name.
     pub name: String,
@@ -99,7 +99,7 @@ pub struct ExtraHost {
 }
 
 /// A resource limit, with the kernel's numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ulimit {
     /// Docker's name, such as `nofile`.
     pub name: String,
@@ -110,7 +110,7 @@ pub struct Ulimit {
 }
 
 /// The network of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NetworkMode {
     /// What the builder gives by default.
     Default,
@@ -121,7 +121,7 @@ pub enum NetworkMode {
 }
 
 /// The privileges of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SecurityMode {
     /// A default container's.
     Sandbox,
@@ -130,7 +130,7 @@ pub enum SecurityMode {
 }
 
 /// How concurrent steps use one cache mount (D-159).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Sharing {
     /// All at once.
     Shared,
@@ -141,7 +141,7 @@ pub enum Sharing {
 }
 
 /// A mount of a RUN step. Targets are absolute paths inside the step.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mount {
     /// Part of another file system.
     Bind {
@@ -200,7 +200,7 @@ pub enum Mount {
 }
 
 /// Files to put on top of a file system.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CopyOp {
     /// The file system below.
     pub parent: VertexId,
@@ -223,7 +223,7 @@ pub struct CopyOp {
 }
 
 /// COPY or ADD: ADD unpacks local archives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CopyKind {
     /// Copies what it finds.
     Copy,
@@ -235,7 +235,7 @@ pub enum CopyKind {
 }
 
 /// One source of a [`CopyOp`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CopySource {
     /// Files of another vertex that match a pattern.
     Files {
@@ -254,7 +254,7 @@ pub enum CopySource {
 }
 
 /// An owner as written: names or numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
     /// User name or number.
     pub user: String,
@@ -263,7 +263,7 @@ pub struct Owner {
 }
 
 /// A change of permission bits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Chmod {
     /// Exactly these bits, at most 0o7777.
     Octal(u32),
@@ -272,7 +272,7 @@ pub enum Chmod {
 }
 
 /// A working directory to create.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkdirOp {
     /// The file system below.
     pub parent: VertexId,
