@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use castoff_layer::{ApplyOptions, TarIndex, TarOptions, TarWriter, Tree, TreeOptions, View};
+use castoff_layer::{ApplyOptions, TarIndex, TarOptions, TarWriter, Tree, TreeError, TreeOptions, View};
 use castoff_oci::{Descriptor, DiffId, Digest, Hasher, Reference};
 use castoff_store::{BlobWriter, LayerDiff, LayerId};
 
@@ -380,6 +380,50 @@ impl<'w> Bodies<'w> {
         let path = self.world.store.layer_dir(id).ok_or_else(|| BodyError::Missing(id.to_string()))?;
         self.write_directory(id, &path, to)?;
         Ok(())
+    }
+
+    /// Returns a layer that differs from this one only in its times: none is later than `epoch`, in
+    /// seconds since 1970 (B-170).
+    pub fn clamped(&self, id: &LayerId, epoch: i64) -> Result<LayerId, BodyError> {
+        let variant = format!("clamped-{epoch}");
+        let before = self.diff(id)?;
+        if let Some(blob) = self.world.store.compressed(&before.diff_id, &variant) {
+            return Ok(LayerId::of_diff(DiffId(blob.digest)));
+        }
+        let digest = before.diff_id.0;
+        let stream = |source| BodyError::Stream { digest, source };
+        let (mut reader, writer) = io::pipe().map_err(stream)?;
+        let blob = std::thread::scope(|scope| {
+            let producer = scope.spawn(move || {
+                let mut writer = io::BufWriter::with_capacity(256 * 1024, writer);
+                self.write_tar(id, &mut writer)?;
+                writer.flush().map_err(stream)
+            });
+            let options = TarOptions { clamp_mtime: Some(epoch) };
+            let mut tar = TarWriter::new(self.world.store.blob_writer()?, options);
+            let mut refused = None;
+            let read = castoff_layer::read_tar(&mut reader, Default::default(), &mut |entry, data, _| {
+                tar.append(&entry, data).map_err(|error| {
+                    refused = Some(error);
+                    castoff_layer::TarReadError::Io(io::Error::other("stopped"))
+                })
+            });
+            let drained = io::copy(&mut reader, &mut io::sink());
+            drop(reader);
+            producer.join().expect("the producer does not panic")?;
+            let error = |source: TreeError| BodyError::Tar { layer: id.to_string(), source };
+            if let Some(refused) = refused {
+                return Err(error(refused.into()));
+            }
+            read.map_err(|source| BodyError::Index { layer: id.to_string(), source })?;
+            drained.map_err(stream)?;
+            let writer = tar.finish().map_err(|source| error(source.into()))?;
+            Ok(writer.finish(None)?)
+        })?;
+        self.world.store.set_compressed(&before.diff_id, &variant, &blob.digest)?;
+        let id = LayerId::of_diff(DiffId(blob.digest));
+        self.world.store.set_layer_diff(&id, LayerDiff { diff_id: DiffId(blob.digest), size: blob.size })?;
+        Ok(id)
     }
 
     fn write_directory<W: Write>(&self, id: &LayerId, path: &Path, to: W) -> Result<W, BodyError> {

@@ -15,7 +15,7 @@ use crate::lookup;
 use crate::schedule::VertexResult;
 use crate::step::StepError;
 
-pub use run::{RunEnvironment, deduplicate, hosts_file};
+pub use run::{RunEnvironment, hosts_file};
 
 /// What an execution leaves besides its layer.
 #[derive(Debug, Default)]

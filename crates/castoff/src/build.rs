@@ -524,7 +524,8 @@ pub(crate) fn assemble(
     solved: &Solved,
     world: &World,
     bodies: &Bodies<'_>,
+    clamp: Option<i64>,
 ) -> Result<Image, BuildError> {
     let plan = &planned.plan;
-    Ok(image::assemble(&plan.graph, &plan.output, solved, world, bodies)?)
+    Ok(image::assemble(&plan.graph, &plan.output, solved, world, bodies, clamp)?)
 }

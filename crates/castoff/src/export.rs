@@ -62,14 +62,17 @@ impl Exporter<'_> {
     /// Puts the image into the store under its names.
     fn image(&mut self, request: &BuildRequest) -> Result<Image, BuildError> {
         let mut names = request.tags.clone();
+        let mut rewrite = false;
         for output in &request.outputs {
             if let OutputSpec::Image { image, .. } = output {
+                rewrite |= image.rewrite_timestamp;
                 names.extend(image.names.iter().filter(|name| !request.tags.contains(name)).cloned());
             }
         }
         let step = self.begin("exporting to image");
         self.item(step, "exporting layers", false);
-        let image = assemble(self.planned, self.solved, self.world, self.bodies);
+        let clamp = if rewrite { self.planned.plan.output.epoch } else { None };
+        let image = assemble(self.planned, self.solved, self.world, self.bodies, clamp);
         let image = match image {
             Ok(image) => image,
             Err(error) => {
@@ -139,7 +142,7 @@ impl Exporter<'_> {
             OutputSpec::OciDirectory { dest, image: attributes } => {
                 let dest = dest.clone();
                 let (world, bodies) = (self.world, self.bodies);
-                let image = image.expect("an image output makes an image");
+                let image = &self.rewritten(image, attributes)?;
                 let compression = compression(attributes)?;
                 let names = attributes.names.clone();
                 self.step("exporting to oci image format", |messenger| {
@@ -148,6 +151,29 @@ impl Exporter<'_> {
                 })
             }
         }
+    }
+
+    /// Returns the image of an output, with its times clamped when that was asked for. Without an epoch
+    /// there is nothing to clamp to (B-170).
+    fn rewritten(
+        &mut self,
+        image: Option<&Image>,
+        attributes: &ImageAttributes,
+    ) -> Result<Image, BuildError> {
+        let image = image.expect("an image output makes an image");
+        if !attributes.rewrite_timestamp {
+            return Ok(image.clone());
+        }
+        let Some(epoch) = self.planned.plan.output.epoch else {
+            (self.events)(Event::Warning {
+                step: None,
+                rule: None,
+                text: "rewrite-timestamp has no effect without SOURCE_DATE_EPOCH".to_owned(),
+                line: None,
+            });
+            return Ok(image.clone());
+        };
+        assemble(self.planned, self.solved, self.world, self.bodies, Some(epoch))
     }
 
     fn epoch(&self, given: Option<EpochOverride>) -> Option<i64> {
@@ -166,7 +192,7 @@ impl Exporter<'_> {
         attributes: &ImageAttributes,
         image: Option<&Image>,
     ) -> Result<Option<Descriptor>, BuildError> {
-        let image = image.expect("an image output makes an image");
+        let image = &self.rewritten(image, attributes)?;
         let dest = dest.expect("checked by the caller");
         let compression = compression(attributes)?;
         let (world, bodies) = (self.world, self.bodies);
@@ -239,9 +265,6 @@ fn unsupported(what: &str) -> BuildError {
 fn compression(attributes: &ImageAttributes) -> Result<ArchiveCompression, BuildError> {
     if attributes.oci_mediatypes == Some(false) {
         return Err(unsupported("oci-mediatypes=false"));
-    }
-    if attributes.rewrite_timestamp {
-        return Err(unsupported("rewrite-timestamp=true"));
     }
     Ok(ArchiveCompression {
         compression: match attributes.compression {

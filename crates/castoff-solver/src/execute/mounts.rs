@@ -12,6 +12,7 @@ use castoff_store::{ActiveLayer, CacheMount, CacheSharing};
 use crate::driver::{Messenger, Shared};
 use crate::export::tree;
 use crate::lookup::{local, mount_source};
+use crate::process_root::stacked;
 use crate::step::StepError;
 
 /// Mounts that are ready, and what must live as long as they do.
@@ -85,7 +86,7 @@ fn bind(
     let Some(node) = &resolved.node else { return Err(StepError::MountSource { path: source.to_owned() }) };
     let is_directory = matches!(node.entry.kind, EntryKind::Directory { .. });
     let path = PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&resolved.path));
-    let mut lowers = match &shared.graph.vertex(from).op {
+    let lowers = match &shared.graph.vertex(from).op {
         Op::Source(SourceOp::Local(name)) => {
             let local = local(shared.world, name)?;
             let in_place = local.path.join(&path);
@@ -109,8 +110,7 @@ fn bind(
             shared.bodies.directories(&layers, messenger)?
         }
     };
-    lowers.reverse();
-    super::run::deduplicate(&mut lowers);
+    let lowers = stacked(lowers);
     if let ([only], false) = (&lowers[..], writable) {
         return Ok(MountKind::Bind { source: only.join(&path), writable: false });
     }

@@ -1,22 +1,21 @@
 //! RUN: a process in a sandbox over the directories of its parent; what it changes becomes a layer.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use castoff_graph::{ExtraHost, NetworkMode, RunOp, SecurityMode, VertexId};
 use castoff_layer::{OpaqueXattr, Ownership};
-use castoff_sandbox::{
-    MountKind, MountSpec, Network, ProcessSpec, ProvidedFile, Rlimit, Status, Stdin, Stream,
-};
-use castoff_store::{ActiveLayer, LayerId};
+use castoff_sandbox::{Network, ProcessSpec, ProvidedFile, Rlimit, Status, Stdin, Stream};
+use castoff_store::LayerId;
 
 use super::{Trace, mounts};
 use crate::driver::{Messenger, Shared};
 use crate::event::{Event, OutputStream};
 use crate::passwd;
+use crate::process_root::ProcessRoot;
 use crate::redact::Redactor;
 use crate::step::StepError;
-use crate::{HostFiles, SnapshotLayer, World, machine_root};
+use crate::{HostFiles, World};
 
 /// Docker's size of /dev/shm.
 const SHM_SIZE: u64 = 64 << 20;
@@ -44,13 +43,10 @@ pub struct RunEnvironment<'a> {
 }
 
 impl RunEnvironment<'_> {
-    /// Returns the specification of the process, without mounts.
-    pub fn spec(&self, world: &World, lowers: Vec<PathBuf>, upper: PathBuf, work: PathBuf) -> ProcessSpec {
+    /// Returns the specification of the process, without its root and mounts.
+    pub fn spec(&self, world: &World) -> ProcessSpec {
         let text = |value: &String| OsString::from(value);
         ProcessSpec {
-            lowers,
-            upper,
-            work,
             userxattr: world.machine.opaque == OpaqueXattr::User,
             argv: self.argv.iter().map(text).collect(),
             env: self.env.iter().map(|(name, value)| (text(name), text(value))).collect(),
@@ -80,53 +76,6 @@ impl RunEnvironment<'_> {
     }
 }
 
-/// The machine's system directories under a step, each with an upper directory of its own.
-#[derive(Default)]
-struct SystemMounts(Vec<(machine_root::SystemDirectory, ActiveLayer)>);
-
-impl SystemMounts {
-    fn prepare(world: &World, above: &[PathBuf]) -> Result<SystemMounts, StepError> {
-        let directories = machine_root::system_directories(above, world.store.root());
-        let mounts = directories
-            .into_iter()
-            .map(|directory| Ok((directory, world.store.prepare_layer()?)))
-            .collect::<Result<_, StepError>>()?;
-        Ok(SystemMounts(mounts))
-    }
-
-    fn mounts(&self) -> Vec<MountSpec> {
-        let mount = |(directory, upper): &(machine_root::SystemDirectory, ActiveLayer)| MountSpec {
-            target: Path::new("/").join(directory.name),
-            kind: MountKind::Overlay {
-                lowers: directory.lowers.clone(),
-                upper: upper.fs().to_owned(),
-                work: upper.work().to_owned(),
-                source: PathBuf::new(),
-                writable: true,
-            },
-        };
-        self.0.iter().map(mount).collect()
-    }
-
-    /// Moves what was changed in each directory to its place in the layer.
-    fn merge_into(&self, layer: &Path) -> Result<(), StepError> {
-        for (directory, upper) in &self.0 {
-            let error = |source| StepError::Machine { path: upper.fs().to_owned(), source };
-            if std::fs::read_dir(upper.fs()).map_err(error)?.next().is_some() {
-                std::fs::rename(upper.fs(), layer.join(directory.name)).map_err(error)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Drops all but the topmost of equal directories: overlayfs takes each once, and what a layer does twice
-/// it does the last time.
-pub fn deduplicate(lowers: &mut Vec<PathBuf>) {
-    let mut seen = std::collections::BTreeSet::new();
-    lowers.retain(|lower| seen.insert(lower.clone()));
-}
-
 /// Returns the content of /etc/hosts for a process (D-140).
 pub fn hosts_file(host: &HostFiles, hostname: &str, extra: &[ExtraHost]) -> Vec<u8> {
     let mut text = String::from("127.0.0.1\tlocalhost\n");
@@ -151,13 +100,7 @@ pub(super) fn run(
     let layers = shared.layers(op.parent)?;
     let view = shared.bodies.view(&layers, messenger)?;
     let ids = passwd::resolve_user(&view, &op.user)?;
-    let on_machine = layers.first() == Some(&SnapshotLayer::Directory(PathBuf::from("/")));
-    let stored = if on_machine { &layers[1..] } else { &layers[..] };
-    let mut lowers = shared.bodies.directories(stored, messenger)?;
-    lowers.reverse();
-    deduplicate(&mut lowers);
-    let system = if on_machine { SystemMounts::prepare(world, &lowers)? } else { SystemMounts::default() };
-    let active = world.store.prepare_layer()?;
+    let root = ProcessRoot::prepare(world, shared.bodies, &layers, messenger)?;
 
     let mut env = op.env.clone();
     for (name, value) in &op.proxies {
@@ -185,9 +128,9 @@ pub(super) fn run(
             NetworkMode::None => Network::None,
         },
     };
-    let mut spec = environment.spec(world, lowers, active.fs().to_owned(), active.work().to_owned());
-    spec.mounts = system.mounts();
-    spec.mounts.extend(prepared.mounts);
+    let mut spec = environment.spec(world);
+    spec.mounts = prepared.mounts;
+    root.fill(&mut spec);
     spec.privileged = op.security == SecurityMode::Insecure;
     spec.shm_size = op.shm_size.unwrap_or(SHM_SIZE);
     spec.rlimits = op
@@ -236,8 +179,7 @@ pub(super) fn run(
         }
     }
     drop(spec);
-    system.merge_into(active.fs())?;
     let layer = world.store.new_layer_id();
-    active.commit(&layer)?;
+    root.keep(&layer)?;
     Ok((layer, trace))
 }

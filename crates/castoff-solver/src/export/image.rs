@@ -71,7 +71,8 @@ impl Image {
     }
 }
 
-/// Assembles the image of an output and puts its documents into the store.
+/// Assembles the image of an output and puts its documents into the store. With `clamp`, no file of a new
+/// layer has a later time than that, in seconds since 1970 (`rewrite-timestamp`, B-170).
 ///
 /// # Errors
 /// When a layer cannot be read or the store not be written.
@@ -81,11 +82,14 @@ pub fn assemble(
     solved: &Solved,
     world: &World,
     bodies: &Bodies<'_>,
+    clamp: Option<i64>,
 ) -> Result<Image, AssembleError> {
     let result = |id| solved.result(id).expect("what an output needs is solved").clone();
     let layers = snapshot(graph, world, output.vertex, &result)?;
-    let layers =
-        layers.iter().map(|layer| image_layer(layer, bodies)).collect::<Result<Vec<_>, AssembleError>>()?;
+    let layers = layers
+        .iter()
+        .map(|layer| image_layer(layer, bodies, clamp))
+        .collect::<Result<Vec<_>, AssembleError>>()?;
     let diffs = layers
         .iter()
         .map(|layer| Ok(bodies.diff_of(&layer.id)?))
@@ -106,10 +110,19 @@ pub fn assemble(
     Ok(Image { manifest, config, layers })
 }
 
-fn image_layer(layer: &SnapshotLayer, bodies: &Bodies<'_>) -> Result<ImageLayer, AssembleError> {
+fn image_layer(
+    layer: &SnapshotLayer,
+    bodies: &Bodies<'_>,
+    clamp: Option<i64>,
+) -> Result<ImageLayer, AssembleError> {
     let id = match layer {
         SnapshotLayer::Stored(id) => id.clone(),
         SnapshotLayer::Directory(_) => bodies.import_directory(layer)?,
+    };
+    let id = match clamp {
+        // Layers of the base image stay what they are.
+        Some(epoch) if bodies.base(&id).is_none() => bodies.clamped(&id, epoch)?,
+        _ => id,
     };
     let descriptor = match bodies.base(&id) {
         Some(base) => base.descriptor,

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use castoff_oci::ContainerConfig;
 use castoff_sandbox::{MountKind, MountSpec, Network, Output, Status, Stdin};
-use castoff_solver::{Bodies, Messenger, RunEnvironment, SnapshotLayer, World, passwd, snapshot};
+use castoff_solver::{
+    Bodies, Messenger, ProcessRoot, RunEnvironment, SnapshotLayer, World, passwd, snapshot,
+};
 
 use super::Context;
 use crate::args::{ContextArgs, PlanRequest, RunArgs};
@@ -120,10 +122,7 @@ fn start(
         Some("none") => Network::None,
         Some(other) => anyhow::bail!("network `{other}` is not supported yet: host or none"),
     };
-    let mut lowers = bodies.directories(layers, &messenger)?;
-    lowers.reverse();
-    castoff_solver::deduplicate(&mut lowers);
-    let active = world.store.prepare_layer()?;
+    let root = ProcessRoot::prepare(world, bodies, layers, &messenger)?;
     let run = RunEnvironment {
         argv: &argv,
         env: variables(args, config, environment, &ids.home),
@@ -133,10 +132,11 @@ fn start(
         ids: &ids,
         network,
     };
-    let mut spec = run.spec(world, lowers, active.fs().to_owned(), active.work().to_owned());
+    let mut spec = run.spec(world);
     spec.output = if args.tty { Output::Terminal } else { Output::Inherit };
     spec.stdin = if args.interactive || args.tty { Stdin::Inherit } else { Stdin::Null };
     spec.mounts = args.volume.iter().map(|text| volume(text)).collect::<anyhow::Result<_>>()?;
+    root.fill(&mut spec);
     // What a terminal of its own shows goes to ours; when that is gone, nobody looks.
     let mut show = |_, bytes: &[u8]| {
         let mut stdout = io::stdout().lock();
