@@ -40,7 +40,7 @@ pub(crate) fn execute(
     let cancelled = || world.cancel.is_cancelled();
     let _alone = world.store.lock(&pending.key.0, &cancelled)?;
     if !vertex.ignore_cache
-        && let Some(found) = lookup::stored(shared, pending.key)?
+        && let Some(found) = lookup::stored(shared, id, pending.key)?
     {
         return Ok(found);
     }
@@ -61,7 +61,8 @@ pub(crate) fn execute(
     };
     let created_ms = (world.clock)();
     record(shared, id, &layer, &trace, started_ms, created_ms)?;
-    Ok(VertexResult { identity: pending.key, layer: Some(layer), created_ms, cached: false })
+    let identity = lookup::identity(shared, id, pending.key);
+    Ok(VertexResult { identity, layer: Some(layer), created_ms, cached: false })
 }
 
 fn record(

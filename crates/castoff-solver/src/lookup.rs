@@ -36,7 +36,7 @@ pub(crate) enum Answer {
 /// What a look-up leaves for the execution.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    /// The key the result will be stored under, and the step's identity.
+    /// The key the result will be stored under.
     pub(crate) key: CacheKey,
     /// Its recipe.
     pub(crate) recipe: KeyRecipe,
@@ -155,7 +155,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
     if reads_stages {
         if !vertex.ignore_cache
             && let Some(target) = alias(shared.world, key)?
-            && let Some(found) = stored(shared, target)?
+            && let Some(found) = stored(shared, id, target)?
         {
             return Ok(Answer::Found(found));
         }
@@ -171,7 +171,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         key = recipe_now.key();
     }
     if !vertex.ignore_cache
-        && let Some(found) = stored(shared, key)?
+        && let Some(found) = stored(shared, id, key)?
     {
         if let Some(definition) = definition {
             put_alias(shared.world, definition, key, &vertex.name)?;
@@ -192,8 +192,18 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
     })))
 }
 
-/// Returns the stored result of a key, if its layer still exists (D-319).
-pub(crate) fn stored(shared: &Shared<'_>, key: CacheKey) -> Result<Option<VertexResult>, StepError> {
+/// Returns what a vertex whose result has this key is known by downstream.
+pub(crate) fn identity(shared: &Shared<'_>, id: VertexId, key: CacheKey) -> CacheKey {
+    let op = &shared.graph.vertex(id).op;
+    crate::recipe::identity(op, op.parent().map(|parent| shared.result(parent).identity), key)
+}
+
+/// Returns the stored result of a vertex by its key, if its layer still exists (D-319).
+pub(crate) fn stored(
+    shared: &Shared<'_>,
+    id: VertexId,
+    key: CacheKey,
+) -> Result<Option<VertexResult>, StepError> {
     let store = &shared.world.store;
     let Some(record) = store.record(key.0)? else { return Ok(None) };
     let layer = match record.outcome {
@@ -202,7 +212,12 @@ pub(crate) fn stored(shared: &Shared<'_>, key: CacheKey) -> Result<Option<Vertex
         RecordOutcome::Layer(_) | RecordOutcome::Alias(_) => return Ok(None),
     };
     store.touch_record(key.0);
-    Ok(Some(VertexResult { identity: key, layer, created_ms: record.created_ms, cached: true }))
+    Ok(Some(VertexResult {
+        identity: identity(shared, id, key),
+        layer,
+        created_ms: record.created_ms,
+        cached: true,
+    }))
 }
 
 fn alias(world: &World, definition: CacheKey) -> Result<Option<CacheKey>, StepError> {

@@ -76,6 +76,22 @@ pub(crate) fn recipe(op: &Op, parent: Option<CacheKey>, known: &[Known]) -> KeyR
     }
 }
 
+/// Returns what a step is known by downstream, given the key of its own result.
+///
+/// The result of a `--link` copy does not depend on its parent, but the file system it leaves does
+/// (D-219): there it is known by both.
+pub(crate) fn identity(op: &Op, parent: Option<CacheKey>, key: CacheKey) -> CacheKey {
+    match (op, parent) {
+        (Op::Copy(copy), Some(parent)) if copy.link => {
+            let mut recipe = KeyRecipe::new("merge");
+            recipe.part("parent", parent.to_string());
+            recipe.part("layer", key.to_string());
+            recipe.key()
+        }
+        (Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_), _) => key,
+    }
+}
+
 fn source_recipe(source: &SourceOp) -> KeyRecipe {
     match source {
         SourceOp::Scratch => KeyRecipe::new("scratch"),
