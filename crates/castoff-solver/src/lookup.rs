@@ -157,6 +157,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
             && let Some(target) = alias(shared.world, key)?
             && let Some(found) = stored(shared, id, target)?
         {
+            remember(shared, id, target);
             return Ok(Answer::Found(found));
         }
         definition = Some(key);
@@ -176,6 +177,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         if let Some(definition) = definition {
             put_alias(shared.world, definition, key, &vertex.name)?;
         }
+        remember(shared, id, key);
         return Ok(Answer::Found(found));
     }
     let slot = slot(shared, id);
@@ -218,6 +220,12 @@ pub(crate) fn stored(
         created_ms: record.created_ms,
         cached: true,
     }))
+}
+
+/// Remembers what the step in this place came to, so that the next miss is explained by comparison with
+/// it.
+fn remember(shared: &Shared<'_>, id: VertexId, key: CacheKey) {
+    let _costs_an_explanation_only = shared.world.store.set_last_key(slot(shared, id), key.0);
 }
 
 fn alias(world: &World, definition: CacheKey) -> Result<Option<CacheKey>, StepError> {
