@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use castoff_layer::{EntryKind, ReadOptions};
 use castoff_oci::{
@@ -33,6 +33,15 @@ pub enum ImportError {
     /// The input could not be read.
     #[error("reading the archive: {0}")]
     Io(#[from] io::Error),
+    /// A file of a layout could not be read.
+    #[error("reading the layout: `{}`: {source}", path.display())]
+    Layout {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The input is not a tar that castoff accepts.
     #[error("reading the archive: {0}")]
     Tar(#[from] castoff_layer::TarReadError),
@@ -141,11 +150,25 @@ fn layout_files(store: &Store, directory: &Path) -> Result<Files, ImportError> {
         }
     }
     let blobs = directory.join("blobs/sha256");
-    for entry in std::fs::read_dir(&blobs)? {
-        let entry = entry?;
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ImportError::Layout { path, source }
+    };
+    for entry in std::fs::read_dir(&blobs).map_err(unreadable(&blobs))? {
+        let entry = entry.map_err(unreadable(&blobs))?;
+        let path = entry.path();
         let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_file() {
-            files.insert(name.clone(), store_file(store, &name, &mut std::fs::File::open(entry.path())?)?);
+        if entry.file_type().map_err(unreadable(&path))?.is_file() {
+            let digest = format!("sha256:{}", entry.file_name().to_string_lossy()).parse::<Digest>();
+            // A base image is not read again by every build.
+            let file = match digest.ok().and_then(|digest| store.blob(&digest)) {
+                Some(blob) => (blob.digest, blob.size),
+                None => {
+                    let mut file = std::fs::File::open(&path).map_err(unreadable(&path))?;
+                    store_file(store, &name, &mut file)?
+                }
+            };
+            files.insert(name, file);
         }
     }
     Ok(files)
