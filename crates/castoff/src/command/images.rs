@@ -94,7 +94,7 @@ pub(super) fn history(args: &HistoryArgs, context: &Context<'_>) -> anyhow::Resu
             .map(|(entry, size)| {
                 json!({
                     "CreatedAt": entry.created,
-                    "CreatedBy": entry.created_by,
+                    "CreatedBy": entry.created_by.clone().unwrap_or_default(),
                     "Comment": entry.comment.clone().unwrap_or_default(),
                     "Size": size,
                 })

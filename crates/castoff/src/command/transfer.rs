@@ -109,9 +109,10 @@ pub(super) fn import(args: &ImportArgs, context: &Context<'_>) -> anyhow::Result
     };
     let session = context.session()?;
     let created = rfc3339((session.world.clock)());
-    let loaded = loading::import_rootfs(&session.world.store, open(&args.file)?, &name, &platform, &created)?;
+    loading::import_rootfs(&session.world.store, open(&args.file)?, &name, &platform, &created)?;
     session.world.store.sync()?;
-    super::print(&format!("{}\n", loaded.descriptor.digest))
+    let image = image::find(&session.world.store, &name.to_string())?;
+    super::print(&format!("{}\n", image.config.digest()))
 }
 
 pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> anyhow::Result<u8> {
