@@ -1,0 +1,17 @@
+//! Builds from end to end: the real program, real steps, and a base image that is made here from the
+//! machine's own static busybox. No registry, no engine.
+
+mod arguments;
+mod cache;
+mod copies;
+mod failures;
+mod images;
+mod interruptions;
+mod kit;
+mod mounts;
+mod outputs;
+mod reproducible;
+mod running;
+mod secrets;
+mod space;
+mod stages;
