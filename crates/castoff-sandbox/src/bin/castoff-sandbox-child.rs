@@ -4,6 +4,7 @@
 //! ```text
 //! castoff-sandbox-child [--single] enter                       prints what it became
 //! castoff-sandbox-child [--single] run SPEC [CANCEL-ON]        runs a specification, prints how it went
+//! castoff-sandbox-child [--single] remove DIRECTORY            removes what other mapped ids own
 //! castoff-sandbox-child overwrite                              opens its own file to write, prints the error
 //! ```
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["enter"] => writeln!(io::stdout(), "{entered:?}"),
+        ["remove", path] => std::fs::remove_dir_all(path),
         ["run", path] => report(Path::new(path), None),
         ["run", path, cancel_on] => report(Path::new(path), Some(cancel_on)),
         _ => return fail(&"usage: castoff-sandbox-child [--single] enter | run SPEC [CANCEL-ON]"),

@@ -173,14 +173,18 @@ impl Machine {
         path
     }
 
-    /// The id that is `inside` in the sandbox, on the machine.
-    pub fn outside_id(&self, inside: u32) -> u32 {
-        match (self.mode, inside) {
+    /// Checks that something in the upper directory belongs to a user of the sandbox, where that user's
+    /// number on the machine is known.
+    #[track_caller]
+    pub fn is_owned(&self, name: &str, inside: u32) {
+        let outside = match (self.mode, inside) {
             (Mode::Root, id) => id,
-            (Mode::Range | Mode::Single, 0) => USER,
-            (Mode::Range, id) => SUBORDINATE + id - 1,
-            (Mode::Single, _) => USER,
-        }
+            _ if !self.we_are_root() => return,
+            (Mode::Range, 1..) => SUBORDINATE + inside - 1,
+            (Mode::Range | Mode::Single, _) => USER,
+        };
+        let metadata = fs::symlink_metadata(self.path("upper").join(name)).expect("it was made");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&metadata), outside, "{:?} {name}", self.mode);
     }
 
     /// A specification that runs a script of the shell.
@@ -218,7 +222,7 @@ impl Machine {
 
     fn run_with(&self, spec: &ProcessSpec, more: &[&str], input: &str) -> Outcome {
         // A volatile overlay marks its work directory, which must not be used again.
-        let _unless_used = fs::remove_dir_all(self.path("work/work"));
+        self.remove("work/work");
         let path = self.write(spec);
         let mut arguments = vec!["run", path.to_str().expect("temporary paths are text")];
         arguments.extend(more);
@@ -261,6 +265,22 @@ impl Machine {
         let outcome = self.run(spec);
         assert!(outcome.status == "code 0" && outcome.stderr.is_empty(), "{:?}: {outcome:?}", self.mode);
         outcome.stdout
+    }
+
+    /// Removes a directory. A user can do that to what overlayfs closed, or to what the user's subordinate
+    /// ids own, only inside the namespace.
+    fn remove(&self, name: &str) {
+        let path = self.path(name);
+        if !path.exists() {
+            return;
+        }
+        if self.we_are_root() {
+            fs::remove_dir_all(path).expect("root may remove it");
+        } else {
+            let path = path.to_str().expect("temporary paths are text");
+            let removed = self.command(&["remove", path]).status();
+            assert!(removed.is_ok_and(|status| status.success()), "{path} is removed");
+        }
     }
 
     /// The test program, as the mode's user.
@@ -309,12 +329,11 @@ impl Machine {
 }
 
 impl Drop for Machine {
-    /// overlayfs leaves directories without permissions, and other users' files.
     fn drop(&mut self) {
-        if self.mode == Mode::Range && !self.we_are_root() {
-            let _best_effort = self.command(&["enter"]).status();
+        if !self.we_are_root() {
+            self.remove("upper");
+            self.remove("work");
         }
-        let _best_effort = fs::set_permissions(self.path("work/work"), fs::Permissions::from_mode(0o700));
     }
 }
 
