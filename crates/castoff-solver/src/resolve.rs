@@ -24,7 +24,7 @@ pub struct Resolved {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The registry does not have it or cannot be asked.
-    #[error("{reference}: {}", crate::step::chain(.source))]
+    #[error("{reference}")]
     Registry {
         /// Which image.
         reference: Box<Reference>,
@@ -80,30 +80,24 @@ pub fn resolve(
     platform: &Platform,
     refresh: bool,
 ) -> Result<Resolved, ResolveError> {
-    let local = match reference.digest() {
-        Some(digest) => {
-            world.store.blob(&digest).map(|blob| Descriptor::new(MediaType::OciManifest, digest, blob.size))
+    for descriptor in known(world, reference, refresh)? {
+        if let Some(resolved) = from_store(world, reference, platform, &descriptor)? {
+            return Ok(resolved);
         }
-        None if refresh => None,
-        None => match world.store.tag(reference)? {
-            Some(descriptor) => Some(descriptor),
-            None => world.store.pulled(reference)?.map(|pulled| pulled.descriptor),
-        },
-    };
-    if let Some(descriptor) = local
-        && let Some(resolved) = from_store(world, reference, platform, &descriptor)?
-    {
-        return Ok(resolved);
     }
     let remote = |source| ResolveError::Registry { reference: Box::new(reference.clone()), source };
     let document = world.registry.resolve(reference).map_err(remote)?;
     let pinned = reference.with_digest(document.digest);
+    let named = Descriptor::new(document.media_type.clone(), document.digest, document.bytes.len() as u64);
     let (manifest_digest, manifest_bytes) = if document.media_type.is_index() {
         let index: Raw<Index> = parse(reference, document.bytes)?;
         let chosen = choose(reference, platform, &index.value().manifests)?;
         world.store.put_blob(index.bytes())?;
-        let manifest = world.registry.manifest(reference, &chosen.digest).map_err(remote)?;
-        (manifest.digest, manifest.bytes)
+        let bytes = match world.store.read_blob(&chosen.digest, DOCUMENT_LIMIT)? {
+            Some(bytes) => bytes,
+            None => world.registry.manifest(reference, &chosen.digest).map_err(remote)?.bytes,
+        };
+        (chosen.digest, bytes)
     } else if document.media_type.is_manifest() {
         (document.digest, document.bytes)
     } else {
@@ -124,11 +118,26 @@ pub fn resolve(
     world.store.put_blob(manifest.bytes())?;
     let config = config(world, reference, &config_descriptor.digest)?;
     if reference.tag().is_some() && reference.digest().is_none() {
-        let media_type = manifest.value().media_type.clone().unwrap_or(MediaType::OciManifest);
-        let descriptor = Descriptor::new(media_type, manifest_digest, manifest.bytes().len() as u64);
-        world.store.set_pulled(reference, &descriptor)?;
+        // With an index, the next build finds each platform that was ever asked for.
+        world.store.set_pulled(reference, &named)?;
     }
     Ok(Resolved { reference: pinned, manifest: manifest_digest, platform: config.platform(), config })
+}
+
+/// Returns what the store knows under a name: what was named last comes first, whether it was a build
+/// that gave the name or a registry.
+fn known(world: &World, reference: &Reference, refresh: bool) -> Result<Vec<Descriptor>, ResolveError> {
+    if let Some(digest) = reference.digest() {
+        let blob = world.store.blob(&digest);
+        let descriptor = blob.map(|blob| Descriptor::new(MediaType::OciManifest, digest, blob.size));
+        return Ok(descriptor.into_iter().collect());
+    }
+    if refresh {
+        return Ok(Vec::new());
+    }
+    let mut found = [world.store.tag_entry(reference)?, world.store.pulled(reference)?];
+    found.sort_by_key(|tag| std::cmp::Reverse(tag.as_ref().map(|tag| tag.created_ms)));
+    Ok(found.into_iter().flatten().map(|tag| tag.descriptor).collect())
 }
 
 /// Finds an image in the store alone. `None` when a document is missing or the platform differs.
@@ -143,7 +152,9 @@ fn from_store(
         serde_json::from_slice(&bytes).map_err(|source| malformed(reference, descriptor.digest, source))?;
     let (digest, bytes) = if value.get("manifests").is_some() {
         let index: Raw<Index> = parse(reference, bytes)?;
-        let chosen = choose(reference, platform, &index.value().manifests)?.digest;
+        // The registry's index may have the platform by now.
+        let Ok(chosen) = choose(reference, platform, &index.value().manifests) else { return Ok(None) };
+        let chosen = chosen.digest;
         match world.store.read_blob(&chosen, DOCUMENT_LIMIT)? {
             Some(bytes) => (chosen, bytes),
             None => return Ok(None),

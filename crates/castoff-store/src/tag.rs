@@ -33,6 +33,14 @@ impl Store {
         Ok(self.read_tag("tags", reference)?.map(|tag| tag.descriptor))
     }
 
+    /// Returns what a name stands for, and since when.
+    ///
+    /// # Errors
+    /// As [`tag`](Store::tag).
+    pub fn tag_entry(&self, reference: &Reference) -> Result<Option<Tag>, FileError> {
+        self.read_tag("tags", reference)
+    }
+
     /// Gives an image a name. A name keeps its image from being pruned.
     ///
     /// # Errors
