@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::castoff::Castoff;
-use crate::command::{capture, is_ci, output_directory, repository, which};
+use crate::command::{capture, examples, is_ci, output_directory, which};
 use crate::examples::EXAMPLES;
 
 /// One image built from `examples/bases/DOCKERFILE`.
@@ -136,7 +136,7 @@ pub fn provide(castoff: &Castoff) -> Result<Vec<(&'static str, String)>> {
 }
 
 fn build(castoff: &Castoff, base: &Base, machine: &Path) -> Result<()> {
-    let directory = repository().join("examples/bases");
+    let directory = examples().join("bases");
     let mut context = OsString::from("machine=");
     context.push(machine);
     let mut arguments: Vec<OsString> = vec![

@@ -51,6 +51,11 @@ impl Castoff {
         Ok(Castoff { binary, directory, user })
     }
 
+    /// Returns the program.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Returns a directory that castoff may write outputs to.
     pub fn directory(&self) -> &Path {
         &self.directory

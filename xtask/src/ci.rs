@@ -1,5 +1,6 @@
 //! Everything a change must pass, in the order of what fails fastest.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::castoff::Castoff;
 use crate::command::{capture, repository, run, which};
-use crate::examples::{EXAMPLES, Example};
+use crate::examples::EXAMPLES;
 use crate::{e2e, tidy};
 
 /// Who builds the examples without privileges.
@@ -60,9 +61,32 @@ fn unprivileged() -> Result<()> {
         // useradd gives a new user subordinate ids of their own.
         run(Command::new("useradd").args(["--create-home", USER]))?;
     }
-    let castoff = Castoff::locate_for(Some(USER.to_owned()))?;
-    let selected: Vec<&Example> = EXAMPLES.iter().filter(|example| example.name != "rust-self").collect();
-    e2e::run(&castoff, &selected)
+    // A copy, because the repository may be in a directory that is closed to others; not in /tmp, which
+    // may be memory.
+    let place = Path::new("/var/tmp").join(format!("castoff-e2e-{USER}"));
+    clear(&place)?;
+    std::fs::create_dir_all(&place).with_context(|| format!("cannot create `{}`", place.display()))?;
+    let binary = place.join("castoff");
+    std::fs::copy(Castoff::locate()?.binary(), &binary).context("cannot copy castoff")?;
+    run(Command::new("cp")
+        .args(["--archive", "--no-preserve=ownership"])
+        .arg(repository().join("examples"))
+        .arg(&place))?;
+    run(Command::new("chmod").args(["--recursive", "a+rX"]).arg(&place))?;
+    let names = EXAMPLES.iter().map(|example| example.name).filter(|name| *name != "rust-self");
+    let outcome = run(Command::new(std::env::current_exe()?)
+        .arg("e2e")
+        .args(names)
+        .env("CASTOFF", &binary)
+        .env("CASTOFF_E2E_EXAMPLES", place.join("examples"))
+        .env("CASTOFF_E2E_ROOT", place.join("work"))
+        .env("CASTOFF_E2E_USER", USER));
+    clear(&place)?;
+    outcome
+}
+
+fn clear(place: &Path) -> Result<()> {
+    run(Command::new("rm").args(["--recursive", "--force"]).arg(place))
 }
 
 fn step(name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {

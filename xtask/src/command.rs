@@ -20,6 +20,14 @@ pub fn output_directory() -> PathBuf {
     }
 }
 
+/// Returns the examples: the repository's own, or a copy of them that another user may read.
+pub fn examples() -> PathBuf {
+    match std::env::var_os("CASTOFF_E2E_EXAMPLES") {
+        Some(copy) => PathBuf::from(copy),
+        None => repository().join("examples"),
+    }
+}
+
 /// Returns whether this is a run of continuous integration, where nothing may be left out silently.
 pub fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true" || value == "1")

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::bases;
 use crate::castoff::{self, Castoff};
-use crate::command::{capture, is_ci, output_directory, repository};
+use crate::command::{capture, examples, is_ci, output_directory, repository};
 use crate::examples::{Ask, Example, select};
 use crate::http::free_port;
 use crate::server::Server;
@@ -158,7 +158,7 @@ impl Setting {
 
     /// Returns the arguments of `castoff build`, with or without the secrets.
     pub fn arguments(&self, example: &Example, extra: &[&str], secrets: bool) -> Vec<OsString> {
-        let directory = repository().join("examples").join(example.name);
+        let directory = examples().join(example.name);
         let mut arguments: Vec<OsString> = extra.iter().map(OsString::from).collect();
         if let Some(registry) = &self.registry {
             arguments.extend(["--build-arg".into(), format!("REGISTRY=127.0.0.1:{}", registry.port).into()]);
@@ -189,7 +189,7 @@ impl PrivateRegistry {
         let token = format!("e2e-secret-{}-{}", std::process::id(), nanoseconds());
         let token_file = output_directory().join("npm_token");
         fs::write(&token_file, &token)?;
-        let script = repository().join("examples").join(example.name).join("test/registry.js");
+        let script = examples().join(example.name).join("test/registry.js");
         let log = output_directory().join("registry.log");
         let mut server =
             Server::start(Command::new("node").arg(script).arg(&token).arg(port.to_string()), &log)?;
