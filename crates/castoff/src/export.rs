@@ -279,7 +279,7 @@ fn compression(attributes: &ImageAttributes) -> Result<ArchiveCompression, Build
 
 /// Opens an output and gives it to `write`. A file appears under its name when it is complete (B-223);
 /// a device or pipe that is there already is written to as it is.
-fn to_file<T>(
+pub(crate) fn to_file<T>(
     dest: &OutputFile,
     write: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {

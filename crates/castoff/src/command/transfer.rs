@@ -10,8 +10,9 @@ use castoff_solver::export::image::rfc3339;
 use castoff_solver::{Bodies, Messenger, import as loading, resolve};
 
 use super::Context;
-use crate::args::{ImportArgs, LoadArgs, PullArgs, SaveArgs};
+use crate::args::{ImportArgs, LoadArgs, OutputFile, PullArgs, SaveArgs};
 use crate::exit;
+use crate::export::to_file;
 use crate::image;
 
 pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8> {
@@ -33,35 +34,15 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let names: Vec<Reference> = named.reference.iter().filter(|name| name.tag().is_some()).cloned().collect();
     let compression = ArchiveCompression { compression: LayerCompression::Gzip, level: None, force: false };
     let (messenger, _events) = Messenger::channel();
-    let write = |to: &mut dyn io::Write| {
-        let export = ArchiveExport {
-            names: &names,
-            compression,
-            world: &session.world,
-            bodies: &bodies,
-            messenger: &messenger,
-        };
-        archive::write_archive(&image, kind, &export, to)
+    let export = ArchiveExport {
+        names: &names,
+        compression,
+        world: &session.world,
+        bodies: &bodies,
+        messenger: &messenger,
     };
-    match &args.output {
-        None => {
-            let mut stdout = io::BufWriter::with_capacity(256 << 10, io::stdout().lock());
-            write(&mut stdout)?;
-            io::Write::flush(&mut stdout)?;
-        }
-        Some(path) => {
-            let mut name = path.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".{}.tmp", std::process::id()));
-            let temporary = path.with_file_name(name);
-            let mut file =
-                File::create(&temporary).with_context(|| format!("creating `{}`", temporary.display()))?;
-            if let Err(error) = write(&mut file) {
-                let _already_failing = std::fs::remove_file(&temporary);
-                return Err(error.into());
-            }
-            std::fs::rename(&temporary, path)?;
-        }
-    }
+    let dest = args.output.clone().map_or(OutputFile::Stdout, OutputFile::Path);
+    to_file(&dest, &mut |to| Ok(archive::write_archive(&image, kind, &export, to)?))?;
     Ok(exit::SUCCESS)
 }
 
