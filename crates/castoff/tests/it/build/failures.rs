@@ -153,7 +153,6 @@ fn flags_that_are_not_supported_yet_say_so() {
         &["--call=check"],
         &["--platform", "linux/amd64,linux/arm64"],
         &["-o", "type=local,dest=out,mode=delete", "--allow", "buildx.local.delete"],
-        &["-o", "type=oci,dest=out,rewrite-timestamp=true"],
     ] {
         kit.build(dockerfile, flags).fails().says("not supported yet");
         assert!(!kit.path("out").exists(), "{flags:?}");

@@ -130,6 +130,7 @@ fn a_hundred_killed_builds_leave_a_store_that_works() {
         kit.build(&crash_dockerfile("warm-up"), &[]).succeeds();
         // Kills fall anywhere in a build, on a machine of any speed.
         let whole = start.elapsed().min(Duration::from_millis(400)).as_micros() as u64;
+        let mut killed = 0;
         let mut random = 0x2545_f491_4f6c_dd1d_u64;
         for round in 0..100_u64 {
             random ^= random << 13;
@@ -157,11 +158,13 @@ fn a_hundred_killed_builds_leave_a_store_that_works() {
             child.kill().unwrap();
             let status = child.wait().unwrap();
             let text = reader.join().unwrap();
+            killed += u32::from(status.code().is_none());
             assert!(status.code().is_none_or(|code| code == 0), "{text}");
             if round % 10 == 9 {
                 verify(kit, &word);
             }
         }
+        assert!(killed >= 30, "only {killed} builds did not end before they were killed");
         let left = super::kit::below(&kit.path("store/tmp"));
         kit.castoff(&["prune", "--all", "--force"]).succeeds();
         let remaining = super::kit::below(&kit.path("store/tmp"));

@@ -197,11 +197,26 @@ impl Kit {
             User::Other { .. } => &base().program,
         };
         let mut command = Command::new(program);
+        command.args(words);
+        self.prepare(command)
+    }
+
+    /// Returns the program with some words, in a process that lets others read nothing it makes.
+    pub fn command_with_mask<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
+        let castoff = self.command(words);
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "umask 0077; exec \"$@\"", "sh"])
+            .arg(castoff.get_program())
+            .args(castoff.get_args());
+        self.prepare(command)
+    }
+
+    fn prepare(&self, mut command: Command) -> Command {
         if let User::Other { uid, gid, .. } = self.user {
             command.uid(uid).gid(gid);
         }
         command
-            .args(words)
             .env_clear()
             .env("CASTOFF_ROOT", self.path("store"))
             // For newuidmap.
@@ -427,7 +442,7 @@ impl Files {
             let pax = pax.collect();
             let mut content = Vec::new();
             entry.read_to_end(&mut content).unwrap();
-            let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let header = entry.header();
             let file = FileOf {
                 kind: match header.entry_type() {
@@ -443,7 +458,8 @@ impl Files {
                 mode: header.mode().unwrap(),
                 uid: header.uid().unwrap(),
                 gid: header.gid().unwrap(),
-                mtime: header.mtime().unwrap(),
+                // Times before 1970 are in the extension only.
+                mtime: header.mtime().unwrap_or_default(),
                 link: entry
                     .link_name_bytes()
                     .map(|link| String::from_utf8(link.into_owned()).unwrap())

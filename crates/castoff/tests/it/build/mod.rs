@@ -3,13 +3,16 @@
 
 mod arguments;
 mod cache;
+mod contexts;
 mod copies;
 mod failures;
 mod images;
 mod interruptions;
 mod kit;
+mod layers;
 mod mounts;
 mod outputs;
+mod processes;
 mod reproducible;
 mod running;
 mod secrets;

@@ -1,0 +1,103 @@
+//! Where files and Dockerfiles are looked for.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use super::kit::{Files, Kit, with_steps, with_steps_as_each_user};
+
+// B-045, D-274
+#[test]
+fn dockerfiles_are_found_where_docker_finds_them() {
+    let kit = Kit::new();
+    let files = |words: &[&str]| {
+        let done = kit.castoff(&[&["build", "-o", "-"], words].concat()).succeeds();
+        Files::read(&done.stdout)
+    };
+    kit.write("context/file", "");
+    kit.write("context/Containerfile", "FROM scratch\nCOPY file /containerfile\n");
+    assert_eq!(files(&["context"]).paths(), ["containerfile"]);
+    kit.write("context/dockerfile", "FROM scratch\nCOPY file /lower\n");
+    assert_eq!(files(&["context"]).paths(), ["lower"]);
+    kit.write("other/D", "FROM scratch\nCOPY file /upper\n");
+    symlink("../other/D", kit.path("context/Dockerfile")).unwrap();
+    assert_eq!(files(&["context"]).paths(), ["upper"]);
+    assert_eq!(files(&["-f", "other/D", "context"]).paths(), ["upper"]);
+    kit.write("other/D.dockerignore", "file\n");
+    kit.castoff(&["build", "-f", "other/D", "context"]).fails().says("not found");
+    symlink("context", kit.path("alias")).unwrap();
+    assert_eq!(files(&["alias/"]).paths(), ["upper"]);
+}
+
+// B-061, B-062
+#[test]
+fn an_archive_on_standard_input_is_a_context() {
+    let kit = Kit::new();
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, content) in [("Dockerfile", "FROM scratch\nCOPY in/file /\n"), ("in/file", "archived")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o640);
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
+    let archive = archive.into_inner().unwrap();
+    let done = kit.castoff_reading(&["build", "-o", "-", "-"], &archive);
+    if done.stderr.contains("not supported yet") {
+        done.fails();
+        return;
+    }
+    let files = Files::read(&done.succeeds().stdout);
+    assert_eq!((files.text("file"), files.look("file")), ("archived", "-0640 0:0".into()));
+}
+
+// B-224
+#[test]
+fn an_unreadable_file_is_named() {
+    with_steps_as_each_user(|kit| {
+        if kit.user == super::kit::User::Current {
+            return;
+        }
+        // Of another user.
+        kit.write("context/private", "x");
+        fs::set_permissions(kit.path("context/private"), fs::Permissions::from_mode(0o600)).unwrap();
+        kit.build("FROM scratch\nCOPY private /\n", &[]).fails().says("private").says("Permission denied");
+        // What nobody asks for is not read.
+        kit.build("FROM scratch\nCOPY Dockerfile /\n", &[]).succeeds();
+    });
+}
+
+// D-305, B-077
+#[test]
+fn one_image_has_many_names() {
+    with_steps(|kit| {
+        let digest = kit.inspect("busybox")["Digest"].as_str().unwrap().to_owned();
+        let names = [
+            "busybox:latest".to_owned(),
+            "docker.io/library/busybox".to_owned(),
+            format!("busybox@{digest}"),
+            format!("busybox:anything@{digest}"),
+        ];
+        kit.build("FROM busybox\nRUN touch /x\n", &[]).succeeds();
+        for name in names {
+            let done = kit.build(&format!("FROM {name}\nRUN touch /x\n"), &[]).succeeds();
+            assert_eq!(done.cached(), ["RUN touch /x"], "{name}");
+        }
+        let wrong = format!("busybox@sha256:{}", "0".repeat(64));
+        let done = kit.build(&format!("FROM {wrong}\nRUN touch /x\n"), &[]).fails();
+        assert!(done.stderr.contains(">>> FROM busybox@sha256:000"), "{}", done.stderr);
+    });
+}
+
+// B-093
+#[test]
+fn an_image_without_layers_is_an_image() {
+    let kit = Kit::new();
+    let dockerfile = "FROM scratch\nLABEL only=label\n";
+    kit.build(dockerfile, &["-t", "empty", "-o", "type=oci,dest=empty.tar"]).succeeds();
+    assert!(super::kit::layers(&kit.path("empty.tar")).is_empty());
+    assert_eq!(kit.files(dockerfile, &[]).paths(), Vec::<&str>::new());
+    let loaded = kit.another().castoff_reading(&["load"], &fs::read(kit.path("empty.tar")).unwrap());
+    loaded.succeeds();
+    kit.build("FROM empty\nCOPY <<f /\nf\n", &[]).succeeds();
+    let done = kit.build(dockerfile, &[]).succeeds().says("-t NAME");
+    assert!(done.stdout.is_empty());
+}
