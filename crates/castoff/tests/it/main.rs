@@ -2,6 +2,7 @@
 
 mod build;
 mod command_line;
+mod registry;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
