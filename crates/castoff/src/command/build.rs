@@ -4,6 +4,7 @@ use std::io;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use castoff_sandbox::{Entered, IdMap};
 use castoff_solver::Event;
 
 use super::Context;
@@ -23,6 +24,11 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
     for notice in &request.notices {
         super::remark(&format!("note: {notice}"));
     }
+    if request.progress != ProgressMode::Quiet
+        && let Some(limits) = limits(context.entered)
+    {
+        super::remark(&format!("note: {limits}"));
+    }
     add_proxies(&mut request, context);
     if let Some(path) = &request.iidfile {
         // An id of an earlier build must not be taken for this one's.
@@ -40,6 +46,21 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
     match built {
         Ok(built) => finish(&request, &built),
         Err(error) => Ok(report::failure(&error, &tail, &mut io::stderr())),
+    }
+}
+
+/// Says what steps cannot do in the mode that was chosen (B-196).
+fn limits(entered: &Entered) -> Option<String> {
+    match entered {
+        Entered::Root | Entered::UserNamespace(IdMap::Identity | IdMap::Range) | Entered::Exited(_) => None,
+        Entered::UserNamespace(IdMap::Single) => Some(
+            "this user has no subordinate ids: inside steps every file belongs to root, no step can become \
+             another user, and changes of owner are pretended and lost (castoff info says how to lift this)"
+                .to_owned(),
+        ),
+        Entered::Confined { reason } => {
+            Some(format!("RUN will fail here, because namespaces are not allowed: {reason}"))
+        }
     }
 }
 
