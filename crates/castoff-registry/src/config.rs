@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::proxy::{Direct, Proxies};
+use crate::proxy::{Direct, Proxies, Setting};
 
 /// The places the configuration is looked for in.
 #[derive(Debug, Clone, Default)]
@@ -83,15 +83,6 @@ pub enum ConfigError {
         /// Why.
         #[source]
         source: serde_json::Error,
-    },
-    /// The address of a proxy is malformed. It is not shown, because it may hold a password.
-    #[error("the address of the proxy for {scheme} is malformed: {source}")]
-    Proxy {
-        /// What the proxy is for.
-        scheme: &'static str,
-        /// Why.
-        #[source]
-        source: Box<ureq::Error>,
     },
 }
 
@@ -259,13 +250,9 @@ impl Config {
             }
         }
         config.registries = registries(environment)?;
-        let proxy = |scheme, text: &Option<String>| {
-            let proxy = text.as_deref().filter(|text| !text.is_empty()).map(ureq::Proxy::new).transpose();
-            proxy.map_err(|source| ConfigError::Proxy { scheme, source: Box::new(source) })
-        };
         config.proxies = Proxies {
-            https: proxy("HTTPS", &environment.https_proxy)?,
-            http: proxy("HTTP", &environment.http_proxy)?,
+            https: Setting::parse(environment.https_proxy.as_deref()),
+            http: Setting::parse(environment.http_proxy.as_deref()),
             direct: Direct::parse(environment.no_proxy.as_deref().unwrap_or_default()),
         };
         config.certificate_dirs = [

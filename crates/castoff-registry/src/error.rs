@@ -102,6 +102,14 @@ pub enum RegistryError {
         /// Where it leads.
         to: String,
     },
+    /// The proxy of the environment cannot be used.
+    #[error("{host}: the proxy cannot be used: {reason}")]
+    Proxy {
+        /// The host that was to be asked through it.
+        host: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The token server would get credentials over plain HTTP, or has no usable address.
     #[error("{url}: refusing to ask `{realm}` for a token")]
     Realm {
@@ -175,6 +183,7 @@ impl RegistryError {
             | RegistryError::TooLarge { .. }
             | RegistryError::Range { .. }
             | RegistryError::Redirect { .. }
+            | RegistryError::Proxy { .. }
             | RegistryError::Realm { .. }
             | RegistryError::NoToken { .. }
             | RegistryError::Helper { .. }

@@ -8,18 +8,51 @@ use crate::url;
 /// The proxies of an environment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Proxies {
-    pub(crate) https: Option<ureq::Proxy>,
-    pub(crate) http: Option<ureq::Proxy>,
+    pub(crate) https: Setting,
+    pub(crate) http: Setting,
     pub(crate) direct: Direct,
+}
+
+/// A proxy or its absence. One that cannot be used is an error only where it would be used, because most
+/// commands need no network.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Setting {
+    #[default]
+    None,
+    Proxy(ureq::Proxy),
+    /// Why it cannot be used. The address is not told, because it may hold a password.
+    Unusable(&'static str),
+}
+
+impl Setting {
+    pub(crate) fn parse(text: Option<&str>) -> Setting {
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Setting::None };
+        match ureq::Proxy::new(text) {
+            Ok(proxy)
+                if matches!(proxy.protocol(), ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https) =>
+            {
+                Setting::Proxy(proxy)
+            }
+            Ok(_) => Setting::Unusable("proxies of the SOCKS protocol are not supported"),
+            Err(_) => Setting::Unusable("its address is malformed"),
+        }
+    }
 }
 
 impl Proxies {
     /// Returns the proxy for a host with an optional port. This machine is always asked directly.
-    pub(crate) fn of(&self, host: &str, https: bool) -> Option<ureq::Proxy> {
+    ///
+    /// # Errors
+    /// Why the proxy cannot be used.
+    pub(crate) fn of(&self, host: &str, https: bool) -> Result<Option<ureq::Proxy>, &'static str> {
         if url::is_loopback(host) || self.direct.matches(host) {
-            return None;
+            return Ok(None);
         }
-        if https { self.https.clone() } else { self.http.clone() }
+        match if https { &self.https } else { &self.http } {
+            Setting::None => Ok(None),
+            Setting::Proxy(proxy) => Ok(Some(proxy.clone())),
+            Setting::Unusable(reason) => Err(reason),
+        }
     }
 }
 
@@ -72,20 +105,43 @@ fn network_has(network: &str, address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Direct, Proxies};
+    use super::{Direct, Proxies, Setting};
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_told_where_it_would_be() {
+        let proxies = |text| Proxies {
+            https: Setting::parse(Some(text)),
+            http: Setting::parse(Some("")),
+            direct: Direct::parse("b.example"),
+        };
+        for (text, expected) in [
+            ("socks5://user:word@proxy.example", "proxies of the SOCKS protocol are not supported"),
+            ("socks4a://proxy.example", "proxies of the SOCKS protocol are not supported"),
+            ("http://", "its address is malformed"),
+            ("other://proxy.example", "its address is malformed"),
+        ] {
+            assert_eq!(proxies(text).of("a.example", true).unwrap_err(), expected, "{text}");
+            assert!(proxies(text).of("b.example", true).unwrap().is_none());
+            assert!(proxies(text).of("127.0.0.1", true).unwrap().is_none());
+            assert!(proxies(text).of("a.example", false).unwrap().is_none());
+        }
+        for text in ["http://proxy.example:3128", "https://user:word@proxy.example", "proxy.example:3128"] {
+            assert!(proxies(text).of("a.example", true).unwrap().is_some(), "{text}");
+        }
+    }
 
     fn check(no_proxy: &str, direct: &[&str], proxied: &[&str]) {
         let proxies = Proxies {
-            https: ureq::Proxy::new("http://proxy.example:3128").ok(),
-            http: None,
+            https: Setting::parse(Some("http://proxy.example:3128")),
+            http: Setting::None,
             direct: Direct::parse(no_proxy),
         };
         for host in direct {
-            assert!(proxies.of(host, true).is_none(), "`{host}` with `{no_proxy}`");
+            assert!(proxies.of(host, true).unwrap().is_none(), "`{host}` with `{no_proxy}`");
         }
         for host in proxied {
-            assert!(proxies.of(host, true).is_some(), "`{host}` with `{no_proxy}`");
-            assert!(proxies.of(host, false).is_none(), "`{host}` over HTTP");
+            assert!(proxies.of(host, true).unwrap().is_some(), "`{host}` with `{no_proxy}`");
+            assert!(proxies.of(host, false).unwrap().is_none(), "`{host}` over HTTP");
         }
     }
 

@@ -60,7 +60,7 @@ impl Asking<'_> {
         let uri = self.realm(realm)?;
         // The setting is about one server, not about any that it names.
         let unverified = self.unverified && uri.host() == self.uri.host();
-        let agent = self.transport.agent(self.config, &uri, unverified);
+        let agent = self.transport.agent(self.config, &uri, unverified)?;
         let posted = match credentials {
             Credentials::IdentityToken(token) => {
                 Some(vec![("grant_type", "refresh_token"), ("refresh_token", token.as_str())])

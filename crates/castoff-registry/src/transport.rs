@@ -79,7 +79,7 @@ impl Transport {
         let mut uri = start.clone();
         for _ in 0..=REDIRECTS {
             let same_origin = url::same_origin(start, &uri);
-            let mut request = self.agent(config, &uri, unverified).get(&uri).header("accept", get.accept);
+            let mut request = self.agent(config, &uri, unverified)?.get(&uri).header("accept", get.accept);
             if let Some(offset) = get.offset {
                 request = request.header("range", format!("bytes={offset}-"));
             }
@@ -105,7 +105,15 @@ impl Transport {
     }
 
     /// Returns the agent for an address; each host may have certificates of its own (B-089).
-    pub(crate) fn agent(&self, config: &Config, uri: &Uri, unverified: bool) -> ureq::Agent {
+    ///
+    /// # Errors
+    /// When the host would be asked through a proxy that cannot be used.
+    pub(crate) fn agent(
+        &self,
+        config: &Config,
+        uri: &Uri,
+        unverified: bool,
+    ) -> Result<ureq::Agent, RegistryError> {
         let host = url::host_and_port(uri);
         let verification = match uri.scheme_str() {
             Some("http") => Verification::Plain,
@@ -114,15 +122,17 @@ impl Transport {
         };
         let key = (host, verification);
         if let Some(agent) = self.agents.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return agent.clone();
+            return Ok(agent.clone());
         }
         let (host, _) = &key;
         let https = verification != Verification::Plain;
+        let proxy = config.proxies.of(host, https);
+        let proxy = proxy.map_err(|reason| RegistryError::Proxy { host: host.clone(), reason })?;
         let mut builder = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(&config.user_agent)
-            .proxy(config.proxies.of(host, https))
+            .proxy(proxy)
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(120)))
             .timeout_per_read(Some(Duration::from_secs(60)))
@@ -132,7 +142,7 @@ impl Transport {
         }
         let agent = builder.build().new_agent();
         self.agents.lock().unwrap_or_else(PoisonError::into_inner).insert(key, agent.clone());
-        agent
+        Ok(agent)
     }
 }
 

@@ -157,3 +157,15 @@ fn the_proxy_is_for_other_machines() {
     client.resolve(&reference(":1")).unwrap_err();
     assert_eq!(proxy.asked()[0], "CONNECT registry.invalid:443");
 }
+
+#[test]
+fn a_proxy_that_cannot_be_used_stands_in_no_ones_way() {
+    let registry = full();
+    let client = Client::new(proxied("socks5h://127.0.0.1:1", "nonsense://", ""));
+    client.resolve(&registry.reference(":1")).unwrap();
+    let error = client.resolve(&reference(":1")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "registry.invalid: the proxy cannot be used: proxies of the SOCKS protocol are not supported"
+    );
+}
