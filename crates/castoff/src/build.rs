@@ -19,6 +19,7 @@ use crate::args::{
 };
 use crate::context::{self, DockerfileText};
 use crate::export;
+use crate::ignored::ignored_sources;
 
 /// A build that was done.
 #[derive(Debug)]
@@ -186,6 +187,9 @@ pub fn plan(
     };
     let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
     warnings.extend(plan.warnings.iter().cloned());
+    if let Some(ignore) = world.locals.get(&LocalName::Context).and_then(|local| local.ignore.as_ref()) {
+        warnings.extend(ignored_sources(&plan.graph, &parsed.dockerfile, ignore));
+    }
     check(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
     refuse_foreign_runs(&plan.graph, &dockerfile)?;
     Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope })

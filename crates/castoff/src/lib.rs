@@ -10,6 +10,7 @@ pub mod context;
 pub mod exit;
 pub mod export;
 pub mod host;
+pub mod ignored;
 pub mod image;
 pub mod interrupt;
 pub mod progress;
