@@ -57,6 +57,11 @@ pub enum SolveError {
 }
 
 impl Solved {
+    /// Returns whether any step was executed.
+    pub fn executed(&self) -> bool {
+        self.results.iter().flatten().any(|result| result.layer.is_some() && !result.cached)
+    }
+
     /// Returns the result of a vertex.
     pub fn result(&self, id: VertexId) -> Option<&VertexResult> {
         self.results[id.0 as usize].as_ref()

@@ -18,7 +18,7 @@ use crate::args::{
     BuildRequest, ContextSpec, FileSpec, NamedContextSource, PlanRequest, SecretSource, SecretSpec,
 };
 use crate::context::{self, DockerfileText};
-use crate::export;
+use crate::export::{self, Outputs};
 use crate::ignored::ignored_sources;
 
 /// A build that was done.
@@ -109,10 +109,13 @@ pub fn build(
     world.secrets = secrets(&request.secrets)?;
     let planned = plan(&request.plan, world, events)?;
     let bodies = Bodies::new(world);
-    let image = solve_and_export(request, &planned, world, &bodies, events);
-    // What finished stays, whatever became of the rest.
-    world.store.sync()?;
-    Ok(Built { image: image?, warnings: planned.warnings, dockerfile: planned.dockerfile })
+    let outputs = solve_and_export(request, &planned, world, &bodies, events);
+    // What finished stays, whatever became of the rest. A build that wrote nothing does not wait for
+    // what others have written to the disk.
+    if outputs.as_ref().map_or(true, |outputs| outputs.wrote) {
+        world.store.sync()?;
+    }
+    Ok(Built { image: outputs?.image, warnings: planned.warnings, dockerfile: planned.dockerfile })
 }
 
 fn solve_and_export(
@@ -121,7 +124,7 @@ fn solve_and_export(
     world: &World,
     bodies: &Bodies<'_>,
     events: &mut dyn FnMut(Event),
-) -> Result<Option<Image>, BuildError> {
+) -> Result<Outputs, BuildError> {
     let solved = solve_plan(planned, &[planned.plan.output.vertex], world, bodies, events)?;
     let step = StepId(planned.next_step + planned.plan.graph.len() as u32);
     export::outputs(request, planned, &solved, world, bodies, step, events)

@@ -17,7 +17,16 @@ use serde_json::json;
 use crate::args::{BuildRequest, EpochOverride, ImageAttributes, LayerCompression, OutputFile, OutputSpec};
 use crate::build::{BuildError, Planned, assemble};
 
-/// Makes every output and writes the files about the result. Returns the image, if one was made.
+/// What was made of a result.
+#[derive(Debug)]
+pub struct Outputs {
+    /// The image, if one was made.
+    pub image: Option<Image>,
+    /// Whether the store has anything that it did not have before.
+    pub wrote: bool,
+}
+
+/// Makes every output and writes the files about the result.
 pub fn outputs(
     request: &BuildRequest,
     planned: &Planned,
@@ -26,12 +35,12 @@ pub fn outputs(
     bodies: &Bodies<'_>,
     step: StepId,
     events: &mut dyn FnMut(Event),
-) -> Result<Option<Image>, BuildError> {
+) -> Result<Outputs, BuildError> {
     let only_files = !request.outputs.is_empty()
         && request.outputs.iter().all(|output| {
             matches!(output, OutputSpec::Local { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly)
         });
-    let mut exporter = Exporter { planned, solved, world, bodies, step, events };
+    let mut exporter = Exporter { planned, solved, world, bodies, step, events, renamed: false };
     let mut image = None;
     let mut pushed = None;
     if !only_files {
@@ -46,7 +55,8 @@ pub fn outputs(
         let descriptor = pushed.unwrap_or_else(|| image.descriptor());
         about(request, image, &descriptor)?;
     }
-    Ok(image)
+    let wrote = solved.executed() || exporter.renamed || !request.outputs.is_empty();
+    Ok(Outputs { image, wrote })
 }
 
 struct Exporter<'a> {
@@ -56,6 +66,8 @@ struct Exporter<'a> {
     bodies: &'a Bodies<'a>,
     step: StepId,
     events: &'a mut dyn FnMut(Event),
+    /// Whether a name stands for something else now.
+    renamed: bool,
 }
 
 impl Exporter<'_> {
@@ -86,7 +98,7 @@ impl Exporter<'_> {
         self.item(step, "exporting layers", true);
         self.item(step, &format!("exporting manifest {}", image.manifest.digest()), true);
         self.item(step, &format!("writing image {}", image.id()), true);
-        image::tag(self.world, &image, &names)?;
+        self.renamed |= image::tag(self.world, &image, &names)?;
         for name in &names {
             self.item(step, &format!("naming to {name}"), true);
         }

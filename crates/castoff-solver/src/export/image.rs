@@ -187,15 +187,18 @@ fn append_history(
     };
 }
 
-/// Names an image in the store.
+/// Names an image in the store, and returns whether a name stood for something else before.
 ///
 /// # Errors
 /// When the store cannot be written.
-pub fn tag(world: &World, image: &Image, names: &[Reference]) -> Result<(), AssembleError> {
+pub fn tag(world: &World, image: &Image, names: &[Reference]) -> Result<bool, AssembleError> {
+    let descriptor = image.descriptor();
+    let mut changed = false;
     for name in names {
-        world.store.set_tag(name, &image.descriptor())?;
+        changed |= world.store.tag(name)?.as_ref() != Some(&descriptor);
+        world.store.set_tag(name, &descriptor)?;
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Returns an instant as Go prints it in image configs: UTC, fractions without trailing zeros. Instants
