@@ -111,7 +111,7 @@ pub(crate) fn mount_all(
     sysfs(spec, root)?;
     devices(spec, root)?;
     for (index, mount) in spec.mounts.iter().enumerate() {
-        let made = mounted(mount, index, memory, spec.userxattr)?;
+        let made = mounted(mount, index, root, memory, spec.userxattr)?;
         place_inside(root, &mount.target, &made);
         attach(root, &made, &mount.target)
             .map_err(|error| Failure::kernel("mounting", error, &mount.target.display().to_string()))?;
@@ -152,7 +152,13 @@ fn place_inside(root: &OwnedFd, target: &Path, mount: &OwnedFd) {
     }
 }
 
-fn mounted(mount: &MountSpec, index: usize, memory: &OwnedFd, userxattr: bool) -> Result<OwnedFd, Failure> {
+fn mounted(
+    mount: &MountSpec,
+    index: usize,
+    root: &OwnedFd,
+    memory: &OwnedFd,
+    userxattr: bool,
+) -> Result<OwnedFd, Failure> {
     let named = |error| Failure::kernel("mounting", error, &mount.target.display().to_string());
     match &mount.kind {
         MountKind::Bind { source, writable } => {
@@ -180,7 +186,11 @@ fn mounted(mount: &MountSpec, index: usize, memory: &OwnedFd, userxattr: bool) -
                 | OpenTreeFlags::AT_EMPTY_PATH;
             rustix::mount::open_tree(&part, c"", flags).map_err(named)
         }
-        MountKind::Tmpfs { size, mode } => tmpfs(*size, *mode, NOSUID | NODEV),
+        MountKind::Tmpfs { size } => {
+            let covered = open_inside(root, &mount.target, OFlags::PATH).and_then(rustix::fs::fstat);
+            let mode = covered.map_or(0o755, |stat| stat.st_mode & 0o7777);
+            tmpfs(*size, mode, NOSUID | NODEV)
+        }
         MountKind::Secret { content, mode, uid, gid } => {
             let name = format!("secret-{index}");
             let file = memory_file(memory, &name, content.as_bytes(), *mode, (*uid, *gid))?;

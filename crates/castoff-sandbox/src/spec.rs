@@ -122,12 +122,11 @@ pub enum MountKind {
         /// Whether the process may write to it.
         writable: bool,
     },
-    /// An empty file system in memory.
+    /// An empty file system in memory. Its root has the mode of the directory that it covers, so that
+    /// everybody may write to a new /tmp.
     Tmpfs {
         /// Limit in bytes.
         size: Option<u64>,
-        /// Mode of its root.
-        mode: u32,
     },
     /// A read-only file in memory.
     Secret {

@@ -167,12 +167,20 @@ fn memory_file_systems_are_empty_and_limited() {
         let mut spec = machine.script(
             "ls -A /data; stat -c %a /data; head -c 2000000 /dev/zero > /data/f 2>/dev/null || echo full",
         );
-        spec.mounts = vec![MountSpec {
-            target: "/data".into(),
-            kind: MountKind::Tmpfs { size: Some(1 << 20), mode: 0o755 },
-        }];
+        spec.mounts =
+            vec![MountSpec { target: "/data".into(), kind: MountKind::Tmpfs { size: Some(1 << 20) } }];
         assert_eq!(machine.says_with(&spec), "755\nfull\n");
         assert_eq!(machine.upper(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_memory_file_system_has_the_mode_of_what_it_covers() {
+    // D-165: as with docker; steps that are not root's need a /tmp.
+    everywhere(|machine| {
+        let mut spec = machine.script("stat -c %a /tmp");
+        spec.mounts = vec![MountSpec { target: "/tmp".into(), kind: MountKind::Tmpfs { size: None } }];
+        assert_eq!(machine.says_with(&spec), "1777\n");
     });
 }
 
@@ -183,7 +191,7 @@ fn later_mounts_nest_in_earlier_ones() {
         let source = machine.directory_with("source", "file", "source\n");
         let mut spec = machine.script("ls /mnt; cat /mnt/in/file /mnt/in/token");
         spec.mounts = vec![
-            MountSpec { target: "/mnt".into(), kind: MountKind::Tmpfs { size: None, mode: 0o755 } },
+            MountSpec { target: "/mnt".into(), kind: MountKind::Tmpfs { size: None } },
             bind("/mnt/in", source, true),
             secret("/mnt/in/token", 0o400),
         ];

@@ -55,7 +55,7 @@ pub(super) fn prepare(
             }
             Mount::Tmpfs { target, size } => prepared.mounts.push(MountSpec {
                 target: PathBuf::from(target),
-                kind: MountKind::Tmpfs { size: *size, mode: 0o755 },
+                kind: MountKind::Tmpfs { size: *size },
             }),
             Mount::Secret { .. } => secret(shared, &mut prepared, mount)?,
         }
