@@ -160,8 +160,10 @@ fn layout_files(store: &Store, directory: &Path) -> Result<Files, ImportError> {
         let name = format!("blobs/sha256/{}", entry.file_name().to_string_lossy());
         if entry.file_type().map_err(unreadable(&path))?.is_file() {
             let digest = format!("sha256:{}", entry.file_name().to_string_lossy()).parse::<Digest>();
+            // What a writer that died has left beside the blobs is not part of the layout.
+            let Ok(digest) = digest else { continue };
             // A base image is not read again by every build.
-            let file = match digest.ok().and_then(|digest| store.blob(&digest)) {
+            let file = match store.blob(&digest) {
                 Some(blob) => (blob.digest, blob.size),
                 None => {
                     let mut file = std::fs::File::open(&path).map_err(unreadable(&path))?;
