@@ -21,13 +21,11 @@ const FRAME: Duration = Duration::from_millis(100);
 
 pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let mut request = args.request(context.global, context.environment)?;
-    for notice in &request.notices {
-        super::remark(&format!("note: {notice}"));
-    }
-    if request.progress != ProgressMode::Quiet
-        && let Some(limits) = limits(context.entered)
-    {
-        super::remark(&format!("note: {limits}"));
+    // Lines for people; the other modes are nothing, or lines for programs.
+    if matches!(request.progress, ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain) {
+        for notice in request.notices.iter().cloned().chain(limits(context.entered)) {
+            super::remark(&format!("note: {notice}"));
+        }
     }
     add_proxies(&mut request, context);
     if let Some(path) = &request.iidfile {
