@@ -532,7 +532,6 @@ pub fn layers(archive: &Path) -> Vec<Files> {
 
 /// What all kits are copies of.
 struct Base {
-    _directory: TempDir,
     /// A store with the image `busybox`, nothing of it unpacked.
     store: PathBuf,
     /// The program, where every user may run it.
@@ -542,20 +541,40 @@ struct Base {
 fn base() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let (store, program) = (directory.path().join("store"), directory.path().join("castoff"));
-        if rustix::process::geteuid().is_root() {
-            fs::copy(env!("CARGO_BIN_EXE_castoff"), &program).unwrap();
+        let directory = directory_of_this_process();
+        let (store, archive) = (directory.join("store"), directory.join("rootfs.tar"));
+        let mut program = PathBuf::from(env!("CARGO_BIN_EXE_castoff"));
+        let open_to_all = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o001 != 0);
+        if rustix::process::geteuid().is_root() && !program.ancestors().all(open_to_all) {
+            let copied = directory.join("castoff");
+            fs::copy(&program, &copied).unwrap();
+            program = copied;
         }
-        let archive = directory.path().join("rootfs.tar");
         fs::write(&archive, root_file_system()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_castoff"));
         command.arg("import").arg(&archive).arg("busybox:latest").env_clear().env("CASTOFF_ROOT", &store);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         Done::of(command).succeeds();
-        Base { _directory: directory, store, program }
+        fs::remove_file(archive).unwrap();
+        Base { store, program }
     })
+}
+
+/// Returns a new directory. Nothing runs at the end of a process of tests, so the next one removes it.
+fn directory_of_this_process() -> PathBuf {
+    const PREFIX: &str = "castoff-tests-";
+    let temporary = std::env::temp_dir();
+    for entry in fs::read_dir(&temporary).unwrap().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            let _of_another_user = fs::remove_dir_all(entry.path());
+        }
+    }
+    let directory = temporary.join(format!("{PREFIX}{}", std::process::id()));
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+    directory
 }
 
 /// The programs of the base image.

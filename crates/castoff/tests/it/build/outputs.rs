@@ -43,6 +43,11 @@ fn files_are_written_to_directories_and_archives() {
         // B-006: only the archive is on standard output.
         let done = kit.build(DOCKERFILE, &["-o", "-"]).succeeds();
         assert_eq!(done.stdout, archive);
+        for kind in ["oci", "docker"] {
+            let done = kit.build(DOCKERFILE, &["-o", &format!("type={kind},dest=-")]).succeeds();
+            kit.write("streamed.tar", &done.stdout);
+            assert_eq!(layers(&kit.path("streamed.tar"))[0].paths(), ["dir", "link", "one"]);
+        }
         // Only files were asked for, so there is no image.
         assert_eq!(kit.castoff(&["images", "-q"]).succeeds().text().lines().count(), 1);
         kit.build(DOCKERFILE, &["-o", "type=local"]).fails().says("dest is required");
@@ -158,7 +163,7 @@ fn a_malformed_name_fails_before_the_build() {
 // B-157
 #[test]
 fn raw_progress_is_a_line_of_json_each() {
-    with_steps(|kit| {
+    with_steps_as_each_user(|kit| {
         let done = kit.build("FROM busybox\nRUN echo hello\n", &["--progress", "rawjson"]).succeeds();
         let mut names = Vec::new();
         let mut logs = 0;
