@@ -166,14 +166,15 @@ impl RegistryError {
     /// Returns whether asking again may help (B-081).
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            RegistryError::Transport { cause, .. } => matches!(
-                **cause,
-                ureq::Error::Io(_)
-                    | ureq::Error::Timeout(_)
-                    | ureq::Error::ConnectionFailed
-                    | ureq::Error::Protocol(_)
-                    | ureq::Error::BodyStalled
-            ),
+            RegistryError::Transport { cause, .. } => match &**cause {
+                // A certificate that is refused, or a server that speaks something else.
+                ureq::Error::Io(error) => error.kind() != io::ErrorKind::InvalidData,
+                ureq::Error::Timeout(_)
+                | ureq::Error::ConnectionFailed
+                | ureq::Error::Protocol(_)
+                | ureq::Error::BodyStalled => true,
+                _ => false,
+            },
             RegistryError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
             RegistryError::Body { .. } | RegistryError::Read(_) => true,
             RegistryError::Denied { .. }

@@ -15,6 +15,7 @@ mod error;
 mod hosts;
 mod proxy;
 mod slots;
+mod tls;
 mod token;
 mod transport;
 mod url;

@@ -5,16 +5,16 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::Body;
 use ureq::http::{Response, Uri};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+use ureq::tls::{ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
 
 use crate::config::Config;
 use crate::error::RegistryError;
+use crate::tls::Certificates;
 use crate::url;
 
 /// How many redirects are followed.
@@ -22,14 +22,6 @@ const REDIRECTS: usize = 10;
 
 /// How much of an error's body is shown.
 const MESSAGE_LIMIT: u64 = 4 << 10;
-
-/// Files in which distributions keep the authorities that they trust.
-const SYSTEM_ROOTS: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// What to get, apart from where.
 pub(crate) struct Get<'a> {
@@ -128,7 +120,7 @@ impl Transport {
         let https = verification != Verification::Plain;
         let proxy = config.proxies.of(host, https);
         let proxy = proxy.map_err(|reason| RegistryError::Proxy { host: host.clone(), reason })?;
-        let mut builder = ureq::Agent::config_builder()
+        let builder = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .user_agent(&config.user_agent)
@@ -137,71 +129,30 @@ impl Transport {
             .timeout_recv_response(Some(Duration::from_secs(120)))
             .timeout_per_read(Some(Duration::from_secs(60)))
             .max_idle_connections_per_host(8);
-        if https {
-            builder = builder.tls_config(tls(config, host, verification));
-        }
-        let agent = builder.build().new_agent();
+        let certificates = if https { Certificates::find(config, host) } else { Certificates::default() };
+        let agent = if verification == Verification::Certificate && !certificates.roots.is_empty() {
+            certificates.agent(builder.build()).map_err(|cause| failed(uri, ureq::Error::Rustls(cause)))?
+        } else {
+            let client = certificates.client.and_then(|(chain, key)| client_certificate(&chain, &key));
+            let tls = TlsConfig::builder()
+                .disable_verification(verification == Verification::Nothing)
+                .root_certs(RootCerts::PlatformVerifier)
+                .client_cert(client);
+            builder.tls_config(tls.build()).build().new_agent()
+        };
         self.agents.lock().unwrap_or_else(PoisonError::into_inner).insert(key, agent.clone());
         Ok(agent)
     }
 }
 
-fn tls(config: &Config, host: &str, verification: Verification) -> TlsConfig {
-    let Certificates { mut roots, client } = Certificates::find(config, host);
-    let roots = if roots.is_empty() {
-        RootCerts::PlatformVerifier
-    } else {
-        // The registry's own authorities are added to the machine's; they do not replace them.
-        let system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(Path::new(path)).ok());
-        roots.extend(system.iter().flat_map(|pem| certificates(pem)));
-        RootCerts::new_with_certs(&roots)
-    };
-    TlsConfig::builder()
-        .disable_verification(verification == Verification::Nothing)
-        .root_certs(roots)
-        .client_cert(client)
-        .build()
-}
-
-/// Certificates of `certs.d/<host>/`: `*.crt` are authorities, `*.cert` with `*.key` are castoff's own.
-#[derive(Default)]
-struct Certificates {
-    roots: Vec<Certificate<'static>>,
-    client: Option<ClientCert>,
-}
-
-impl Certificates {
-    fn find(config: &Config, host: &str) -> Certificates {
-        let mut found = Certificates::default();
-        for directory in &config.certificate_dirs {
-            let Ok(entries) = std::fs::read_dir(directory.join(host)) else { continue };
-            for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-                let extension = path.extension().and_then(|extension| extension.to_str());
-                let Ok(pem) = std::fs::read(&path) else { continue };
-                match extension {
-                    Some("crt") => found.roots.extend(certificates(&pem)),
-                    Some("cert") => {
-                        let key = std::fs::read(path.with_extension("key"))
-                            .ok()
-                            .and_then(|pem| PrivateKey::from_pem(&pem).ok());
-                        if let Some(key) = key {
-                            let chain: Vec<_> = certificates(&pem).collect();
-                            found.client = Some(ClientCert::new_with_certs(&chain, key));
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        found
-    }
-}
-
-fn certificates(pem: &[u8]) -> impl Iterator<Item = Certificate<'static>> {
-    ureq::tls::parse_pem(pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        _ => None,
-    })
+fn client_certificate(chain: &[u8], key: &[u8]) -> Option<ClientCert> {
+    let chain: Vec<_> = ureq::tls::parse_pem(chain)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    Some(ClientCert::new_with_certs(&chain, PrivateKey::from_pem(key).ok()?))
 }
 
 pub(crate) fn failed(uri: &Uri, cause: ureq::Error) -> RegistryError {

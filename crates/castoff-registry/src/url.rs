@@ -60,10 +60,12 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 
 /// Returns a host without port and brackets.
 pub(crate) fn name_of(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    }
+    if host.starts_with('[') { bare(host) } else { host.rsplit_once(':').map_or(host, |(name, _)| name) }
+}
+
+/// Returns a host without brackets.
+pub(crate) fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or(host)
 }
 
 #[cfg(test)]
