@@ -115,9 +115,11 @@ impl Named {
             .iter()
             .zip(diff_ids)
             .map(|(descriptor, diff_id)| {
-                // A layer of our own has a body under its diff id; only foreign ones have a blob.
-                let id = if descriptor.digest == diff_id.0 {
-                    LayerId::of_diff(*diff_id)
+                // A layer of our own has a body under its diff id; foreign ones have a blob, which may be
+                // uncompressed, too.
+                let own = LayerId::of_diff(*diff_id);
+                let id = if descriptor.digest == diff_id.0 && bodies.is_present(&own) {
+                    own
                 } else {
                     let reference = reference.clone();
                     bodies.add_base(BaseLayer {

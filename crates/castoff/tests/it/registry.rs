@@ -284,6 +284,28 @@ fn a_missing_image_is_shown_where_it_is_named() {
     });
 }
 
+/// Makes `<name>.crt` and `<name>.pem`, an authority when nothing else is said.
+fn make_certificate(keys: &Machine, name: &str, flags: &[&str]) {
+    let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-subj", &format!("/CN={name}")]).args(kind).args(flags);
+    command.args(["-keyout", &format!("{name}.pem"), "-out", &format!("{name}.crt")]);
+    run(command.current_dir(keys.path("")));
+}
+
+const NAME: [&str; 2] = ["-addext", "subjectAltName=IP:127.0.0.1"];
+
+fn with_tls(keys: &Machine, name: &str, more: &str) -> String {
+    let path = |kind: &str| keys.path(&format!("{name}.{kind}")).display().to_string();
+    format!("  tls: {{certificate: {}, key: {}{more}}}\n", path("crt"), path("pem"))
+}
+
+/// Trusts an authority for the certificate of a host.
+fn trust(machine: &Machine, host: &str, keys: &Machine, name: &str) {
+    let to = format!(".config/containers/certs.d/{host}/ca.crt");
+    machine.write(&to, fs::read(keys.path(&format!("{name}.crt"))).unwrap());
+}
+
 // B-089
 #[test]
 fn certificates_are_looked_at_unless_told_otherwise() {
@@ -291,19 +313,10 @@ fn certificates_are_looked_at_unless_told_otherwise() {
         return;
     }
     let keys = Machine::new();
-    let (key, authority, certificate) = (keys.path("key.pem"), keys.path("ca.crt"), keys.path("server.crt"));
-    let make = |name: &str, own: &[&str], key: &Path, certificate: &Path| {
-        let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-        let subject = format!("/CN={name}");
-        let mut command = Command::new("openssl");
-        command.args(["req", "-x509", "-subj", &subject]).args(kind).args(own);
-        run(command.arg("-keyout").arg(key).arg("-out").arg(certificate).current_dir(keys.path("")));
-    };
-    make("authority", &[], &keys.path("ca.pem"), &authority);
-    let of_server = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"];
-    make("server", &[&of_server[..], &["-CA", "ca.crt", "-CAkey", "ca.pem"]].concat(), &key, &certificate);
-    let settings = format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
-    with_registry(&settings, |registry, machine| {
+    make_certificate(&keys, "authority", &[]);
+    let signed = ["-addext", "basicConstraints=CA:FALSE", "-CA", "authority.crt", "-CAkey", "authority.pem"];
+    make_certificate(&keys, "server", &[&NAME[..], &signed].concat());
+    with_registry(&with_tls(&keys, "server", ""), |registry, machine| {
         registry.push("base:1", THREE, &[], &[]);
         let host = registry.host();
         let from = format!("FROM {host}/base:1\n");
@@ -315,8 +328,62 @@ fn certificates_are_looked_at_unless_told_otherwise() {
         let conf = machine.write("registries.conf", conf);
         let insecure = Machine::with("CONTAINERS_REGISTRIES_CONF", conf.display());
         assert_eq!(read(&insecure.files(&from, &[]), "one"), "one\n");
-        let authorities = format!(".config/containers/certs.d/{host}/ca.crt");
-        machine.write(&authorities, fs::read(&authority).unwrap());
+        trust(machine, &host, &keys, "authority");
+        assert_eq!(read(&machine.files(&from, &[]), "one"), "one\n");
+        // The name is part of what is looked at.
+        let other = host.replace("127.0.0.1", "localhost");
+        trust(machine, &other, &keys, "authority");
+        let error = machine.build_fails(&format!("FROM {other}/base:1\n"), &[]);
+        assert!(error.contains("certificate"), "{error}");
+    });
+}
+
+// B-089: the usual recipe, one certificate for everything.
+#[test]
+fn a_certificate_that_signed_itself_is_known_when_it_is_given() {
+    if !has(&["openssl"]) {
+        return;
+    }
+    let keys = Machine::new();
+    make_certificate(&keys, "self", &NAME);
+    make_certificate(&keys, "other", &NAME);
+    with_registry(&with_tls(&keys, "self", ""), |registry, machine| {
+        registry.push("base:1", THREE, &[], &[]);
+        let host = registry.host();
+        let from = format!("FROM {host}/base:1\n");
+        trust(machine, &host, &keys, "other");
+        assert!(machine.build_fails(&from, &[]).contains("certificate"));
+        trust(machine, &host, &keys, "self");
+        assert_eq!(read(&machine.files(&from, &[]), "one"), "one\n");
+        let other = host.replace("127.0.0.1", "localhost");
+        trust(machine, &other, &keys, "self");
+        let error = machine.build_fails(&format!("FROM {other}/base:1\n"), &[]);
+        assert!(error.contains("not valid for name"), "{error}");
+    });
+}
+
+// B-089
+#[test]
+fn a_registry_may_want_a_certificate_too() {
+    if !has(&["openssl"]) {
+        return;
+    }
+    let keys = Machine::new();
+    make_certificate(&keys, "authority", &[]);
+    let signed = ["-addext", "basicConstraints=CA:FALSE", "-CA", "authority.crt", "-CAkey", "authority.pem"];
+    make_certificate(&keys, "server", &[&NAME[..], &signed].concat());
+    make_certificate(&keys, "client", &signed);
+    let authorities = format!(", clientcas: [{}]", keys.path("authority.crt").display());
+    with_registry(&with_tls(&keys, "server", &authorities), |registry, machine| {
+        let (host, read_key) = (registry.host(), |name: &str| fs::read(keys.path(name)).unwrap());
+        let directory = format!(".config/containers/certs.d/{host}");
+        trust(machine, &host, &keys, "authority");
+        let from = format!("FROM {host}/base:1\n");
+        machine.build_fails(&from, &[]);
+        machine.write(&format!("{directory}/client.cert"), read_key("client.crt"));
+        machine.write(&format!("{directory}/client.key"), read_key("client.pem"));
+        let certificates = machine.path(&directory).display().to_string();
+        registry.push("base:1", THREE, &[], &["--dest-cert-dir", &certificates]);
         assert_eq!(read(&machine.files(&from, &[]), "one"), "one\n");
     });
 }

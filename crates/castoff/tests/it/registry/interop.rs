@@ -91,6 +91,8 @@ fn castoff_reads_what_skopeo_writes() {
         let facts: serde_json::Value =
             serde_json::from_str(&another.castoff(&["inspect", "made:2"])).unwrap();
         assert_eq!(facts[0]["Config"]["Labels"]["c"], "d", "{kind}");
+        another.castoff(&["save", "-o", "again.tar", "made:2"]);
+        check_config(&inspect(&format!("docker-archive:{}", another.path("again.tar").display())));
         let files = another.files("FROM made:2\n", &[]);
         assert_eq!(fs::metadata(files.join("all/dir/long")).unwrap().len(), 4_088_890, "{kind}");
     }
