@@ -53,10 +53,9 @@ pub(super) fn prepare(
                 let kind = MountKind::Bind { source, writable: *writable };
                 prepared.mounts.push(MountSpec { target: PathBuf::from(target), kind });
             }
-            Mount::Tmpfs { target, size } => prepared.mounts.push(MountSpec {
-                target: PathBuf::from(target),
-                kind: MountKind::Tmpfs { size: *size },
-            }),
+            Mount::Tmpfs { target, size } => prepared
+                .mounts
+                .push(MountSpec { target: PathBuf::from(target), kind: MountKind::Tmpfs { size: *size } }),
             Mount::Secret { .. } => secret(shared, &mut prepared, mount)?,
         }
     }
