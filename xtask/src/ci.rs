@@ -37,6 +37,7 @@ const PACKAGES: &[&str] = &[
 /// Runs all of it and stops at the first failure.
 pub fn main() -> Result<()> {
     step("packages", packages)?;
+    step("user", user)?;
     step("format", || cargo(&["fmt", "--all", "--check"]))?;
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     step("tidy", tidy::main)?;
@@ -53,15 +54,20 @@ pub fn main() -> Result<()> {
     step("examples without privileges", unprivileged)
 }
 
+/// Makes the ordinary user whom tests and examples run as, where that takes no question.
+fn user() -> Result<()> {
+    if is_root()? && capture(Command::new("id").arg(USER)).is_err() {
+        // useradd gives a new user subordinate ids of their own.
+        run(Command::new("useradd").args(["--create-home", USER]))?;
+    }
+    Ok(())
+}
+
 /// The same examples by a user who is nobody special, less the one that only takes long.
 fn unprivileged() -> Result<()> {
     if !is_root()? {
         println!("nobody here is root: the examples ran without privileges already");
         return Ok(());
-    }
-    if capture(Command::new("id").arg(USER)).is_err() {
-        // useradd gives a new user subordinate ids of their own.
-        run(Command::new("useradd").args(["--create-home", USER]))?;
     }
     // A copy, because the repository may be in a directory that is closed to others; not in /tmp, which
     // may be memory.
