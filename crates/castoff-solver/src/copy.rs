@@ -13,8 +13,11 @@ mod scene;
 mod select;
 mod write;
 
+use std::collections::BTreeMap;
+
 use castoff_graph::pattern::PatternProblem;
 use castoff_layer::{TarReadError, TarWriteError, View, ViewError};
+use castoff_oci::Digest;
 
 pub use chmod::{ChmodError, SymbolicMode, mode_after};
 pub use digest::{content_digest, digest};
@@ -39,6 +42,9 @@ pub struct SourceTree<'a> {
     pub selection: &'a Selection,
     /// To whom its files belong.
     pub owners: Owners,
+    /// What [`content_digest`] returned for its files, by path, when they may change at any moment: those
+    /// that are not the same any more are refused (B-071).
+    pub digests: Option<&'a BTreeMap<Vec<u8>, Digest>>,
 }
 
 /// A here-document.
@@ -116,6 +122,12 @@ pub enum CopyError {
         /// Why.
         #[source]
         source: TarReadError,
+    },
+    /// A file is not what it was a moment ago.
+    #[error("`{path}` changed while it was copied")]
+    Changed {
+        /// Which.
+        path: String,
     },
     /// An archive is not what it was a moment ago.
     #[error("archive `{archive}` changed while it was copied")]

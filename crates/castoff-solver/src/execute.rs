@@ -60,7 +60,15 @@ pub(crate) fn execute(
         Op::Workdir(op) => (workdir::workdir(shared, op, messenger)?, Trace::default()),
     };
     let created_ms = (world.clock)();
-    record(shared, id, &layer, &trace, started_ms, created_ms)?;
+    // A COPY has compared what it copied. A RUN sees the files of the context as they are while it runs,
+    // and a file that is saved meanwhile must not end up under the key of the one before (B-071).
+    let is_run = matches!(vertex.op, Op::Run(_));
+    if !is_run || lookup::is_unchanged(shared, &vertex.op, pending, messenger)? {
+        record(shared, id, &layer, &trace, started_ms, created_ms)?;
+    } else {
+        let text = "files that the step mounts changed while it ran: its result is not kept".to_owned();
+        messenger.send(Event::Note { step, text });
+    }
     let identity = lookup::identity(shared, id, pending.key);
     Ok(VertexResult { identity, layer: Some(layer), created_ms, cached: false })
 }
@@ -79,7 +87,8 @@ fn record(
     let files = if pending.files.is_empty() {
         None
     } else {
-        let bytes = serde_json::to_vec(&pending.files).expect("a map of texts is always JSON");
+        let bytes =
+            serde_json::to_vec(&lookup::named(&pending.files)).expect("a map of texts is always JSON");
         Some(store.put_blob(&bytes)?.digest)
     };
     let record = CacheRecord {

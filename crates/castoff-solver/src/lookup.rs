@@ -17,7 +17,7 @@ use crate::copy::{self, Owners, SelectOptions, Selection};
 use crate::driver::{Messenger, Shared};
 use crate::event::Event;
 use crate::machine_root;
-use crate::recipe::{Known, ReadPart, reads, recipe};
+use crate::recipe::{Known, Read, ReadPart, reads, recipe};
 use crate::schedule::VertexResult;
 use crate::step::StepError;
 use crate::{LocalDirectory, World};
@@ -44,8 +44,11 @@ pub(crate) struct Pending {
     pub(crate) definition: Option<CacheKey>,
     /// What was selected, one per read, in order.
     pub(crate) selections: Vec<Selection>,
-    /// Digests of the files selected, for explaining a later miss.
-    pub(crate) files: BTreeMap<String, Digest>,
+    /// Digests of the files selected, by path: for explaining a later miss, and for noticing a file of a
+    /// local directory that changes before it is copied.
+    pub(crate) files: BTreeMap<Vec<u8>, Digest>,
+    /// What is read of local directories: its position among the selections, and the digest it had.
+    pub(crate) local: Vec<(usize, Read, Digest)>,
     /// Where the key of the newest result of this step is remembered.
     pub(crate) slot: Digest,
     /// Why no result was found, when an earlier one is known.
@@ -137,12 +140,14 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
     let is_local = |from: VertexId| matches!(shared.graph.vertex(from).op, Op::Source(SourceOp::Local(_)));
     let mut selections: Vec<Option<Selection>> = reads.iter().map(|_| None).collect();
     let mut files = BTreeMap::new();
+    let mut local = Vec::new();
 
     let mut known = Vec::new();
     for (index, read) in reads.iter().enumerate() {
         known.push(if is_local(read.from) {
             let (digest, selection) = content(shared, op, read.from, &read.part, &mut files, messenger)?;
             selections[index] = Some(selection);
+            local.push((index, read.clone(), digest));
             Known::Content(digest)
         } else {
             Known::Identity(shared.result(read.from).identity)
@@ -189,6 +194,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         definition,
         selections,
         files,
+        local,
         slot,
         reason,
     })))
@@ -258,6 +264,23 @@ pub(crate) fn put_alias(
     Ok(world.store.put_record(definition.0, &record)?)
 }
 
+/// Returns whether what a step reads of local directories is still what it was when it was looked up.
+pub(crate) fn is_unchanged(
+    shared: &Shared<'_>,
+    op: &Op,
+    pending: &Pending,
+    messenger: &Messenger,
+) -> Result<bool, StepError> {
+    for (index, read, digest) in &pending.local {
+        let (now, selection) = content(shared, op, read.from, &read.part, &mut BTreeMap::new(), messenger)?;
+        // Equal bytes are not enough: they may have been others in between.
+        if now != *digest || !selection.identities().eq(pending.selections[*index].identities()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Selects what a step reads of a vertex and returns its digest. The digests of its files are added
 /// to `files` under their paths.
 fn content(
@@ -265,7 +288,7 @@ fn content(
     op: &Op,
     from: VertexId,
     part: &ReadPart,
-    files: &mut BTreeMap<String, Digest>,
+    files: &mut BTreeMap<Vec<u8>, Digest>,
     messenger: &Messenger,
 ) -> Result<(Digest, Selection), StepError> {
     let layers = shared.layers(from)?;
@@ -280,7 +303,7 @@ fn content(
             Some(local) => shared.memos.digest(shared.world, &local.path, &view, node)?,
             None => copy::content_digest(&view, node)?,
         };
-        files.insert(String::from_utf8_lossy(&node.entry.path).into_owned(), digest);
+        files.insert(node.entry.path.clone(), digest);
         Ok(digest)
     };
     let owners = if local.is_some() { Owners::Root } else { Owners::Kept };
@@ -355,7 +378,7 @@ fn reason(
     op: &Op,
     slot: Digest,
     now: &KeyRecipe,
-    files: &BTreeMap<String, Digest>,
+    files: &BTreeMap<Vec<u8>, Digest>,
 ) -> Result<Option<String>, StepError> {
     let store = &shared.world.store;
     let Some(last) = store.last_key(slot) else { return Ok(None) };
@@ -383,7 +406,7 @@ fn reason(
                 .unwrap_or_default(),
             None => BTreeMap::new(),
         };
-        if let Some(text) = changed_file(&before, files) {
+        if let Some(text) = changed_file(&before, &named(files)) {
             return Ok(Some(text));
         }
         let what = part.trim_end_matches(" content");
@@ -400,6 +423,11 @@ fn reason(
         Difference::Added { .. } => format!("{part} is new"),
         Difference::Removed { .. } => format!("{part} is gone"),
     }))
+}
+
+/// Returns the files as they are named in records and messages.
+pub(crate) fn named(files: &BTreeMap<Vec<u8>, Digest>) -> BTreeMap<String, Digest> {
+    files.iter().map(|(path, digest)| (String::from_utf8_lossy(path).into_owned(), *digest)).collect()
 }
 
 fn changed_file(before: &BTreeMap<String, Digest>, now: &BTreeMap<String, Digest>) -> Option<String> {

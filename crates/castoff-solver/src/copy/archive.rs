@@ -9,7 +9,9 @@ use std::io::Read;
 use castoff_layer::{
     Entry, EntryKind, Node, ReadOptions, TarReadError, View, ViewError, decompress, is_tar, read_tar,
 };
+use castoff_oci::Digest;
 
+use super::digest::content_digest;
 use super::scene::{Data, Planned, Scene};
 use super::{CopyError, join, shown, split};
 
@@ -21,6 +23,8 @@ type Visit<'a> = dyn FnMut(u64, Entry, &mut dyn Read) -> Result<(), CopyError> +
 pub(super) struct Archive<'a> {
     pub(super) view: &'a View,
     pub(super) node: &'a Node,
+    /// What its digest has to be still.
+    pub(super) known: Option<&'a Digest>,
 }
 
 /// Returns whether a file is a tar archive, compressed or not. The name means nothing.
@@ -144,6 +148,16 @@ impl Archive<'_> {
             return Err(missing());
         }
         scene.put_file(Entry { path: entry.path, ..linked }, data, true)
+    }
+
+    /// Fails unless the archive is the one that was looked up.
+    pub(super) fn check(&self) -> Result<(), CopyError> {
+        match self.known {
+            Some(known) if content_digest(self.view, self.node)? != *known => {
+                Err(CopyError::ArchiveChanged { archive: self.name() })
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn name(&self) -> String {

@@ -60,14 +60,18 @@ pub fn content_digest(view: &View, node: &Node) -> Result<Digest, CopyError> {
             }
         }
     }
-    let data = hasher.finish();
+    Ok(file_digest(hasher.finish(), &entry))
+}
+
+/// Returns the digest of a regular file whose data has the digest `data`.
+pub(super) fn file_digest(data: Digest, entry: &Entry) -> Digest {
     if entry.xattrs.is_empty() {
-        return Ok(data);
+        return data;
     }
     let mut record = b"castoff-file-1".to_vec();
     record.extend(data.as_bytes());
-    add_xattrs(&mut record, &entry);
-    Ok(Digest::of(&record))
+    add_xattrs(&mut record, entry);
+    Digest::of(&record)
 }
 
 fn add<E: From<CopyError>>(

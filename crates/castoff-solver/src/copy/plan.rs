@@ -149,7 +149,8 @@ impl<'a> Planner<'a> {
         let chmod = self.scene.created.chmod.take();
         let top = self.scene.resolve(self.destination, true)?;
         self.scene.ensure_directory(&top)?;
-        let archive = Archive { view: &source.view, node: &root.node };
+        let known = source.digests.and_then(|digests| digests.get(&root.node.entry.path));
+        let archive = Archive { view: &source.view, node: &root.node, known };
         archive.plan(self.archives.len(), &top, self.options.owner, &mut self.scene)?;
         self.archives.push(archive);
         self.scene.created.chmod = chmod;

@@ -1,7 +1,7 @@
 //! Which files a source names (D-192..D-198, D-207, D-222..D-229).
 
 use castoff_graph::pattern::{DeepPattern, Glob, IgnorePatterns, clean, has_wildcard, unescape};
-use castoff_layer::{EntryKind, Node, View, ViewError};
+use castoff_layer::{EntryKind, FileIdentity, Node, View, ViewError};
 
 use super::{CopyError, MissingFacts, join, shown, split};
 
@@ -61,6 +61,13 @@ pub struct Selected {
 }
 
 impl Selection {
+    /// Returns what tells whether the files on disk are the ones that were selected.
+    pub fn identities(&self) -> impl Iterator<Item = Option<FileIdentity>> + '_ {
+        self.nodes()
+            .filter(|node| matches!(node.entry.kind, EntryKind::File { .. }))
+            .map(|node| node.identity)
+    }
+
     /// Returns the sum of the sizes of all files.
     pub fn bytes(&self) -> u64 {
         self.nodes().map(size).sum()

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use castoff_layer::{Entry, EntryKind, LinkGroup, TarWriter, View};
+use castoff_oci::{Digest, Hasher};
 
-use super::archive::Members;
+use super::archive::{Archive, Members};
+use super::digest::file_digest;
 use super::plan::Planner;
 use super::scene::{Data, Planned};
-use super::{CopyError, InlineFile, SourceTree, WriteOptions};
+use super::{CopyError, InlineFile, SourceTree, WriteOptions, shown};
 
 /// What a layer consists of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub fn write<W: Write>(
         match data {
             Data::None => output.append(entry, &mut io::empty())?,
             Data::Inline(index) => output.append(entry, &mut inline[*index].content.as_slice())?,
-            Data::Parent(node) => output.append_node(entry, parent, node)?,
+            Data::Parent(node) => output.append_node(entry, parent, node, None)?,
             Data::Source { source, node } => {
                 let first = node.link_group.map(|group| links.entry((*source, group)));
                 match first {
@@ -67,7 +69,9 @@ pub fn write<W: Write>(
                     }
                     None => {}
                 }
-                output.append_node(entry, &sources[*source].view, node)?;
+                let source = &sources[*source];
+                let known = source.digests.and_then(|digests| digests.get(&node.entry.path));
+                output.append_node(entry, &source.view, node, known)?;
             }
             Data::Archive { archive, member } => {
                 members.entry((*archive, *member)).or_default().push(path.clone());
@@ -99,6 +103,7 @@ pub fn write<W: Write>(
             return Err(CopyError::ArchiveChanged { archive: archive.name() });
         }
     }
+    archives.iter().try_for_each(Archive::check)?;
     Ok(output.stats)
 }
 
@@ -126,17 +131,27 @@ impl<W: Write> Output<'_, W> {
         self.append(&Entry { kind, ..entry.clone() }, &mut io::empty())
     }
 
-    /// Appends what is planned as `entry` with the data and extended attributes of `node`.
+    /// Appends what is planned as `entry` with the data and extended attributes of `node`, of which
+    /// `known` is the digest if it has to be that still.
     fn append_node(
         &mut self,
         entry: &Entry,
         view: &View,
         node: &castoff_layer::Node,
+        known: Option<&Digest>,
     ) -> Result<(), CopyError> {
         match node.entry.kind {
             EntryKind::File { .. } => {
                 let (complete, mut data) = view.open_complete(node)?;
-                self.append(&Entry { xattrs: complete.xattrs, ..entry.clone() }, &mut data)
+                let entry = Entry { xattrs: complete.xattrs, ..entry.clone() };
+                let Some(known) = known else { return self.append(&entry, &mut data) };
+                let mut hashed = Hashed { reader: data, hasher: Hasher::new() };
+                self.append(&entry, &mut hashed)?;
+                if file_digest(hashed.hasher.finish(), &entry) == *known {
+                    Ok(())
+                } else {
+                    Err(CopyError::Changed { path: shown(&node.entry.path) })
+                }
             }
             EntryKind::Directory { .. } => {
                 let xattrs = view.complete(node)?.xattrs;
@@ -144,5 +159,19 @@ impl<W: Write> Output<'_, W> {
             }
             _ => self.append(entry, &mut io::empty()),
         }
+    }
+}
+
+/// A reader that hashes what passes through it.
+struct Hashed {
+    reader: Box<dyn Read + Send>,
+    hasher: Hasher,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
     }
 }

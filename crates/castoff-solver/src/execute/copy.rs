@@ -31,6 +31,7 @@ pub(super) fn copy(
                     view: shared.bodies.view(&shared.layers(*from)?, messenger)?,
                     selection: selections.next().expect("each source has a selection"),
                     owners: if local { Owners::Root } else { Owners::Kept },
+                    digests: local.then_some(&pending.files),
                 });
             }
             CopySource::Inline { name, content } => {

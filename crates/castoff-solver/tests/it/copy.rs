@@ -131,7 +131,12 @@ impl Copy<'_> {
         let selections = self.select(source)?;
         let sources: Vec<SourceTree<'_>> = selections
             .iter()
-            .map(|selection| SourceTree { view: source.clone(), selection, owners: self.owners })
+            .map(|selection| SourceTree {
+                view: source.clone(),
+                selection,
+                owners: self.owners,
+                digests: None,
+            })
             .collect();
         let inline: Vec<InlineFile> = self
             .inline

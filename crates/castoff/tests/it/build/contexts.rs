@@ -1,7 +1,9 @@
 //! Where files and Dockerfiles are looked for.
 
 use std::fs;
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::kit::{Files, Kit, with_steps, with_steps_as_each_user};
 
@@ -100,4 +102,68 @@ fn an_image_without_layers_is_an_image() {
     kit.build("FROM empty\nCOPY <<f /\nf\n", &[]).succeeds();
     let done = kit.build(dockerfile, &[]).succeeds().says("-t NAME");
     assert!(done.stdout.is_empty());
+}
+
+/// Writes other bytes into a file again and again while `work` goes on.
+fn while_changing(kit: &Kit, contents: &[String], work: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut file = fs::File::options().write(true).open(kit.path("context/changing")).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                for content in contents {
+                    file.rewind().unwrap();
+                    file.write_all(content.as_bytes()).unwrap();
+                }
+            }
+        });
+        work();
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+}
+
+// B-071: whatever was caught in the middle of a change, nothing wrong is remembered.
+#[test]
+fn files_that_change_under_a_build_do_not_poison_the_cache() {
+    let kit = Kit::new();
+    let dockerfile = "FROM scratch\nCOPY changing dir /d/\n";
+    let contents = ["a", "b"].map(|letter| letter.repeat(400_000));
+    kit.write("context/dir/other", "");
+    kit.write("context/changing", &contents[0]);
+    kit.write("context/Dockerfile", dockerfile);
+    while_changing(&kit, &contents, || {
+        for _ in 0..10 {
+            let done = kit.castoff(&["build", "context"]);
+            if done.code != Some(0) {
+                done.fails().says("`changing` changed while it was copied");
+            }
+        }
+    });
+    for content in &contents {
+        kit.write("context/changing", content);
+        let files = kit.files(dockerfile, &[]);
+        assert!(files.text("d/changing") == content, "another file's content is in the cache");
+    }
+}
+
+// B-071
+#[test]
+fn files_that_change_under_a_step_do_not_poison_the_cache() {
+    with_steps(|kit| {
+        let dockerfile = "FROM busybox\nRUN --mount=target=/c cp /c/changing /copied\n";
+        let contents = ["a", "b"].map(|letter| letter.repeat(400_000));
+        kit.write("context/changing", &contents[0]);
+        kit.write("context/Dockerfile", dockerfile);
+        while_changing(kit, &contents, || {
+            for _ in 0..6 {
+                kit.castoff(&["build", "context"]).succeeds();
+            }
+        });
+        for content in &contents {
+            kit.write("context/changing", content);
+            let files = kit.files(dockerfile, &[]);
+            assert!(files.text("copied") == content, "another file's content is in the cache");
+        }
+    });
 }
