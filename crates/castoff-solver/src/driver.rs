@@ -237,7 +237,7 @@ pub fn solve(
                     let outcome = if stopped {
                         Outcome::Cancelled
                     } else {
-                        Outcome::Failed { message: error.to_string() }
+                        Outcome::Failed { message: crate::step::chain(&error) }
                     };
                     events(Event::Finished { step: shared.step(id), outcome });
                     first_error.get_or_insert((id, error));

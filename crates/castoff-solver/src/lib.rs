@@ -32,5 +32,5 @@ pub use event::{Event, Outcome, OutputStream, StepId};
 pub use execute::{RunEnvironment, hosts_file};
 pub use process_root::ProcessRoot;
 pub use resolve::{ResolveError, Resolved, resolve};
-pub use step::StepError;
+pub use step::{StepError, chain};
 pub use world::{HostFiles, IgnoreFile, LocalDirectory, MachineMode, SecretValue, World};

@@ -150,13 +150,17 @@ fn ending(status: &Status) -> String {
     }
 }
 
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// Returns an error and its causes in one line, outermost first. A cause that is in the text already, which
+/// an error that wraps another may repeat, is not said twice.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         source = cause.source();
     }
     text
@@ -165,6 +169,17 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || io::Error::from_raw_os_error(28);
+        let repeated = StepError::ReadFile { path: "x".to_owned(), source: cause() };
+        assert_eq!(chain(&repeated), format!("reading `x`: {}", cause()));
+        #[derive(Debug, thiserror::Error)]
+        #[error("writing `y`")]
+        struct Silent(#[source] io::Error);
+        assert_eq!(chain(&Silent(cause())), format!("writing `y`: {}", cause()));
+    }
 
     #[test]
     fn a_death_by_signal_has_the_exit_code_of_a_shell() {

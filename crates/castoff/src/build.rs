@@ -245,7 +245,7 @@ fn ask(
             diagnostics: vec![Diagnostic {
                 severity: Severity::Error,
                 rule: None,
-                message: format!("{error:#}"),
+                message: castoff_solver::chain(error.as_ref()),
                 span,
                 lines,
                 hints: hint.into_iter().collect(),
@@ -518,7 +518,7 @@ impl Internal {
         });
         let outcome = match &result {
             Ok(_) => Outcome::Done,
-            Err(error) => Outcome::Failed { message: format!("{error:#}") },
+            Err(error) => Outcome::Failed { message: castoff_solver::chain(error.as_ref()) },
         };
         events(Event::Finished { step, outcome });
         result

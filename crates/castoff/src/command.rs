@@ -31,7 +31,7 @@ pub fn run(invocation: Invocation) -> u8 {
     match done {
         Ok(code) => code,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&castoff_solver::chain(error.as_ref()));
             exit::FAILURE
         }
     }

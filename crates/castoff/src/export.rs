@@ -246,7 +246,7 @@ impl Exporter<'_> {
         let result = receiver.serve(messenger, &mut *self.events, work);
         let outcome = match &result {
             Ok(_) => Outcome::Done,
-            Err(error) => Outcome::Failed { message: format!("{error:#}") },
+            Err(error) => Outcome::Failed { message: castoff_solver::chain(error.as_ref()) },
         };
         (self.events)(Event::Finished { step, outcome });
         Ok(result?)

@@ -25,13 +25,15 @@ pub fn failure(error: &BuildError, tail: &[Vec<u8>], to: &mut dyn Write) -> u8 {
             let warnings = warning_list(warnings, &dockerfile.name, &source, false);
             let place =
                 lines.map(|lines| Excerpt { name: &dockerfile.name, source: &source, lines, span: None });
-            (warnings + &step_failure(name, tail, place, &error.to_string()), exit::FAILURE)
+            (warnings + &step_failure(name, tail, place, &castoff_solver::chain(error)), exit::FAILURE)
         }
         BuildError::Diagnostics { dockerfile, diagnostics } => {
             (diagnostics_failure(dockerfile, diagnostics), exit::FAILURE)
         }
         BuildError::Interrupted => ("ERROR: failed to build: interrupted\n".to_owned(), exit::INTERRUPTED),
-        BuildError::Other(error) => (format!("ERROR: failed to build: {error:#}\n"), exit::FAILURE),
+        BuildError::Other(error) => {
+            (format!("ERROR: failed to build: {}\n", castoff_solver::chain(error.as_ref())), exit::FAILURE)
+        }
     };
     // There is nobody left to tell when the stream is closed.
     let _ = to.write_all(text.as_bytes());

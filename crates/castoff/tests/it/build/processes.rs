@@ -97,3 +97,38 @@ fn everything_that_a_step_says_is_shown() {
         assert_eq!(shown, Some(3_000_000), "on one line");
     });
 }
+
+// B-224, B-118
+#[test]
+fn a_full_disk_is_named_and_survived() {
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else can make a disk that is small.
+        return;
+    }
+    with_steps(|kit| {
+        kit.write(
+            "context/Dockerfile",
+            "FROM busybox\nRUN echo one > /one\nRUN head -c 20000000 /dev/zero > /big\n",
+        );
+        kit.write("context/bytes", vec![b'x'; 20_000_000]);
+        kit.write("context/copy", "FROM scratch\nCOPY bytes /\n");
+        kit.write("context/small", "FROM busybox\nRUN echo one > /one\nRUN cat /one\n");
+        let script = "mkdir disk && mount -t tmpfs -o size=10m none disk && cp -r store disk/store && \
+            export CASTOFF_ROOT=$PWD/disk/store && { ! $0 build context && ! $0 build -f context/copy context && \
+            find disk/store/tmp -mindepth 1 && $0 build -f context/small context; } 2>&1";
+        let mut command = std::process::Command::new("unshare");
+        let castoff = kit.command::<&str>([]);
+        command.args(["--mount", "sh", "-c", script]).arg(castoff.get_program()).current_dir(kit.path(""));
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let done = Done::of(command).succeeds();
+        assert_eq!(done.text().matches("ERROR: failed to build").count(), 2, "{}", done.text());
+        let errors: Vec<&str> =
+            done.text().lines().filter(|line| line.starts_with("ERROR: failed to build")).collect();
+        assert!(errors[1].contains("No space left on device"), "{errors:?}");
+        assert!(
+            done.text().contains("RUN echo one > /one\n") && done.text().contains(" one\n"),
+            "{}",
+            done.text()
+        );
+    });
+}
