@@ -83,9 +83,6 @@ fn one_image_has_many_names() {
             let done = kit.build(&format!("FROM {name}\nRUN touch /x\n"), &[]).succeeds();
             assert_eq!(done.cached(), ["RUN touch /x"], "{name}");
         }
-        let wrong = format!("busybox@sha256:{}", "0".repeat(64));
-        let done = kit.build(&format!("FROM {wrong}\nRUN touch /x\n"), &[]).fails();
-        assert!(done.stderr.contains(">>> FROM busybox@sha256:000"), "{}", done.stderr);
     });
 }
 
