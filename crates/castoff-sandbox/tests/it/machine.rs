@@ -95,17 +95,23 @@ fn is_possible(mode: Mode) -> bool {
     String::from_utf8_lossy(&said.stdout).trim() == expected
 }
 
-/// The test program where every user can reach it.
+/// The test program where every user can reach it: one copy for all tests of a build, because a static
+/// value is never dropped and each test may be a process of its own.
 fn program() -> &'static Path {
-    static PROGRAM: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = PROGRAM.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("own directory");
-        let path = directory.path().join("castoff-sandbox-child");
-        fs::copy(env!("CARGO_BIN_EXE_castoff-sandbox-child"), &path).expect("the program is there");
-        (directory, path)
-    });
-    path
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_castoff-sandbox-child"));
+        let modified = fs::metadata(built).and_then(|metadata| metadata.modified()).expect("it was built");
+        let stamp = modified.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+        let copy = std::env::temp_dir().join(format!("castoff-sandbox-child-{stamp}"));
+        if !copy.exists() {
+            let partial = copy.with_extension(std::process::id().to_string());
+            fs::copy(built, &partial).expect("the program is there");
+            fs::set_permissions(&partial, fs::Permissions::from_mode(0o755)).expect("own file");
+            fs::rename(&partial, &copy).expect("own directory entry");
+        }
+        copy
+    })
 }
 
 impl Machine {
