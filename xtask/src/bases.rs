@@ -26,6 +26,9 @@ struct Base {
     needs_node: bool,
 }
 
+/// Name of the Debian root below the output directory.
+pub const DEBIAN_TAR: &str = "debian-bookworm.tar";
+
 const DEBIAN: &[&str] = &["debian:bookworm-slim", "debian:bookworm"];
 const BUILDPACK: &str = "buildpack-deps:bookworm";
 
@@ -160,7 +163,7 @@ fn build(castoff: &Castoff, base: &Base, machine: &Path) -> Result<()> {
 /// Debian bookworm from packages, with this machine's package sources and certificate authorities.
 fn debian(castoff: &Castoff) -> Result<()> {
     let started = Instant::now();
-    let tar = output_directory().join("debian-bookworm.tar");
+    let tar = output_directory().join(DEBIAN_TAR);
     if !tar.is_file() {
         if which("mmdebstrap").is_none() {
             bail!("mmdebstrap is needed to make `debian:bookworm` (apt-get install mmdebstrap)");

@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::castoff::Castoff;
-use crate::command::{capture, repository, run, which};
+use crate::command::{capture, output_directory, repository, run, which};
 use crate::examples::EXAMPLES;
-use crate::{e2e, tidy};
+use crate::{bases, e2e, tidy};
 
 /// Who builds the examples without privileges.
 const USER: &str = "castoff-test";
@@ -64,7 +64,7 @@ fn user() -> Result<()> {
 }
 
 /// The same examples by a user who is nobody special, less the one that only takes long.
-fn unprivileged() -> Result<()> {
+pub fn unprivileged() -> Result<()> {
     if !is_root()? {
         println!("nobody here is root: the examples ran without privileges already");
         return Ok(());
@@ -80,12 +80,19 @@ fn unprivileged() -> Result<()> {
         .args(["--archive", "--no-preserve=ownership"])
         .arg(repository().join("examples"))
         .arg(&place))?;
+    let output = place.join("target/e2e");
+    std::fs::create_dir_all(&output).with_context(|| format!("cannot create `{}`", output.display()))?;
+    let debian = output_directory().join(bases::DEBIAN_TAR);
+    if debian.is_file() {
+        std::fs::copy(&debian, output.join(bases::DEBIAN_TAR)).context("cannot copy the Debian root")?;
+    }
     run(Command::new("chmod").args(["--recursive", "a+rX"]).arg(&place))?;
     let names = EXAMPLES.iter().map(|example| example.name).filter(|name| *name != "rust-self");
     let outcome = run(Command::new(std::env::current_exe()?)
         .arg("e2e")
         .args(names)
         .env("CASTOFF", &binary)
+        .env("CARGO_TARGET_DIR", place.join("target"))
         .env("CASTOFF_E2E_EXAMPLES", place.join("examples"))
         .env("CASTOFF_E2E_ROOT", place.join("work"))
         .env("CASTOFF_E2E_USER", USER));

@@ -24,6 +24,7 @@ usage: cargo xtask COMMAND
   tidy             check crate edges, headers, file sizes and documents
   bases            make stand-ins for the examples' base images where no registry offers them
   e2e [NAME..]     build, start and question the examples (all, or the named ones)
+  e2e-unprivileged build them as an ordinary user, from a copy (as root)
   demo [NAME..]    print the examples' sizes, one stage against many
   ci               everything above, with formatting, lints and tests
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::main(),
         "bases" => bases::main(),
         "e2e" => e2e::main(rest),
+        "e2e-unprivileged" => ci::unprivileged(),
         "demo" => demo::main(rest),
         "ci" => ci::main(),
         "help" | "--help" | "-h" => {
