@@ -1,7 +1,8 @@
 //! Printing a graph: text for people and tests, JSON for programs, Graphviz dot for pictures.
 //!
 //! The text form has one line per vertex, `vN operation`, followed by indented lines for what is not at
-//! its default; then one line per output. The three forms are for looking at: none is read back.
+//! its default; then one line per output. With several outputs each vertex says which of them need it.
+//! The three forms are for looking at: none is read back.
 
 use std::fmt::Write as _;
 
@@ -15,8 +16,14 @@ use crate::{
 /// Returns the graph and its outputs as text, inputs first.
 pub fn text(graph: &BuildGraph, outputs: &[ImageOutput]) -> String {
     let mut out = String::new();
+    let users = users(graph, outputs);
     for (id, vertex) in graph.iter() {
         line(&mut out, &format!("{id} {}", summary(&vertex.op)));
+        if outputs.len() > 1 {
+            let platforms: Vec<String> =
+                users[id.0 as usize].iter().map(|output| outputs[*output].platform.to_string()).collect();
+            line(&mut out, &format!("    for: {}", platforms.join(", ")));
+        }
         for (name, value) in details(vertex) {
             line(&mut out, &format!("    {name}: {value}"));
         }
@@ -29,6 +36,7 @@ pub fn text(graph: &BuildGraph, outputs: &[ImageOutput]) -> String {
 
 /// Returns the graph and its outputs as a JSON document with the lists `vertices` and `outputs`.
 pub fn json(graph: &BuildGraph, outputs: &[ImageOutput]) -> String {
+    let users = users(graph, outputs);
     let vertices: Vec<Value> = graph
         .iter()
         .map(|(id, vertex)| {
@@ -39,6 +47,7 @@ pub fn json(graph: &BuildGraph, outputs: &[ImageOutput]) -> String {
             object.insert("stage".to_owned(), json!(vertex.stage));
             let inputs: Vec<u32> = vertex.op.inputs().into_iter().map(|input| input.0).collect();
             object.insert("inputs".to_owned(), json!(inputs));
+            object.insert("outputs".to_owned(), json!(users[id.0 as usize]));
             object.insert("summary".to_owned(), json!(summary(&vertex.op)));
             if let Some(origin) = &vertex.origin {
                 let place =
@@ -96,6 +105,17 @@ pub fn dot(graph: &BuildGraph, outputs: &[ImageOutput]) -> String {
     }
     out.push_str("}\n");
     out
+}
+
+/// Returns, for each vertex, the places of the outputs that need it.
+fn users(graph: &BuildGraph, outputs: &[ImageOutput]) -> Vec<Vec<usize>> {
+    let mut users = vec![Vec::new(); graph.len()];
+    for (place, output) in outputs.iter().enumerate() {
+        for id in graph.needed(&[output.vertex]) {
+            users[id.0 as usize].push(place);
+        }
+    }
+    users
 }
 
 fn line(out: &mut String, text: &str) {

@@ -25,10 +25,11 @@ pub(crate) enum BuildArgs {
 }
 
 impl Globals {
-    /// Returns the global arguments of a build.
+    /// Returns the global arguments of a build for a platform.
     pub(crate) fn of(
         dockerfile: &Dockerfile,
         options: &PlanOptions,
+        platform: &Platform,
         build_args: BuildArgs,
     ) -> Checked<Globals> {
         let given = |name: &str| match build_args {
@@ -44,7 +45,7 @@ impl Globals {
         let mut globals = Globals { escape: Some(dockerfile.escape), ..Globals::default() };
         let predefined = platform_arguments("BUILD", &options.build_platform)
             .into_iter()
-            .chain(platform_arguments("TARGET", &options.platform))
+            .chain(platform_arguments("TARGET", platform))
             .chain([("TARGETSTAGE".to_owned(), target)]);
         for (name, value) in predefined {
             let value = given(&name).unwrap_or(value);

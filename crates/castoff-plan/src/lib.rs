@@ -13,7 +13,7 @@
 //! let options = PlanOptions::new("linux/amd64".parse().unwrap());
 //! let mut planner = Planner::new(&parsed.dockerfile, options);
 //! let Step::Done(plan) = planner.step() else { panic!("nothing to ask and nothing wrong") };
-//! assert_eq!(plan.output.history[0].created_by, "COPY app /app # buildkit");
+//! assert_eq!(plan.outputs[0].history[0].created_by, "COPY app /app # buildkit");
 //! ```
 //!
 //! This crate deliberately does no input or output: it never asks a registry, never looks at the build

@@ -28,37 +28,60 @@ use crate::scope::{NOT_EXPORTED, Scope};
 use crate::stage::{StageInfo, Survey};
 use crate::{Plan, PlannedStage};
 
-/// Lowers the needed stages. All needed images are known.
+/// Lowers the needed stages for each platform, into one graph. All needed images are known.
 ///
 /// # Errors
 /// The first error, and the warnings found before it.
-pub(crate) fn lower(
-    survey: &Survey<'_>,
-    reached: &Reached,
-    answers: &Answers,
-) -> Result<Plan, Vec<Diagnostic>> {
-    let mut lowering = Lowering {
-        survey,
-        answers,
+pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Result<Plan, Vec<Diagnostic>> {
+    let mut plan = Plan {
         graph: BuildGraph::default(),
-        stages: survey.stages.iter().map(|_| None).collect(),
-        warnings: Vec::new(),
+        outputs: Vec::new(),
+        stages: Vec::new(),
         secrets: BTreeSet::new(),
+        warnings: Vec::new(),
     };
-    if let Err(error) = lowering.stages(reached) {
-        let mut diagnostics = vec![error];
-        diagnostics.append(&mut lowering.warnings);
-        return Err(diagnostics);
+    for (survey, reached) in targets {
+        let mut lowering = Lowering {
+            survey,
+            answers,
+            graph: &mut plan.graph,
+            stages: survey.stages.iter().map(|_| None).collect(),
+            warnings: Vec::new(),
+            secrets: BTreeSet::new(),
+        };
+        let lowered = lowering.stages(reached);
+        if lowered.is_ok() {
+            lowering.warnings.extend(unused::build_args(survey, reached));
+        }
+        // What is wrong for several platforms is said once.
+        for warning in std::mem::take(&mut lowering.warnings) {
+            if !plan.warnings.contains(&warning) {
+                plan.warnings.push(warning);
+            }
+        }
+        if let Err(error) = lowered {
+            plan.warnings.insert(0, error);
+            return Err(plan.warnings);
+        }
+        plan.secrets.append(&mut lowering.secrets);
+        let (output, stages) = lowering.finish(plan.outputs.len());
+        plan.outputs.push(output);
+        plan.stages.extend(stages);
     }
-    lowering.warnings.extend(unused::build_args(survey, reached));
-    Ok(lowering.finish())
+    // Steps that are shared cannot have two times.
+    if plan.outputs.iter().any(|output| output.epoch != plan.outputs[0].epoch) {
+        plan.warnings.insert(0, Place::default().error("SOURCE_DATE_EPOCH differs between the platforms"));
+        return Err(plan.warnings);
+    }
+    Ok(plan)
 }
 
-/// A plan in the making.
+/// The plan for one platform in the making.
 struct Lowering<'a> {
     survey: &'a Survey<'a>,
     answers: &'a Answers,
-    graph: BuildGraph,
+    /// The graph of all platforms.
+    graph: &'a mut BuildGraph,
     /// The stages that are done, by index.
     stages: Vec<Option<StageState>>,
     warnings: Vec<Diagnostic>,
@@ -134,7 +157,8 @@ impl<'a> Lowering<'a> {
         Ok(lowering.state)
     }
 
-    fn finish(self) -> Plan {
+    /// Returns the image of the target and the stages; `number` is its place among the outputs.
+    fn finish(self, number: usize) -> (ImageOutput, Vec<PlannedStage>) {
         let survey = self.survey;
         let stages: Vec<PlannedStage> = self
             .stages
@@ -145,6 +169,7 @@ impl<'a> Lowering<'a> {
                 Some(PlannedStage {
                     name: survey.stage_name(index),
                     index,
+                    output: number,
                     vertex: state.vertex,
                     config: state.config.clone(),
                     environment: state.scope.environment(),
@@ -154,17 +179,16 @@ impl<'a> Lowering<'a> {
         let target = self.stages.into_iter().nth(survey.target).flatten();
         let StageState { vertex, mut config, history, platform, .. } =
             target.expect("the target is among the stages it needs");
-        let platform = if survey.options.platform_given {
-            from::claim_platform(&mut config, &survey.options.platform);
-            survey.options.platform.clone()
-        } else {
+        let platform = if survey.options.platforms.is_empty() {
             platform
+        } else {
+            from::claim_platform(&mut config, survey.target_platform);
+            survey.target_platform.clone()
         };
         if !survey.options.labels.is_empty() {
             config.config.labels.get_or_insert_default().extend(survey.options.labels.iter().cloned());
         }
-        let output = ImageOutput { platform, vertex, config, history, epoch: survey.epoch };
-        Plan { graph: self.graph, output, stages, secrets: self.secrets, warnings: self.warnings }
+        (ImageOutput { platform, vertex, config, history, epoch: survey.epoch }, stages)
     }
 
     /// Adds a source of the graph, which no cache rule concerns.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
 use castoff_oci::{Platform, Reference};
 
-/// The options of one build of one platform.
+/// The options of one build, for one platform or several.
 #[derive(Debug, Clone)]
 pub struct PlanOptions {
     /// The name of the Dockerfile as the user knows it, for origins.
@@ -16,10 +16,9 @@ pub struct PlanOptions {
     pub build_args: Vec<(String, String)>,
     /// `--label`s: they override those of the Dockerfile (D-256).
     pub labels: Vec<(String, String)>,
-    /// The platform to build for.
-    pub platform: Platform,
-    /// Whether the user named that platform (D-123, D-293).
-    pub platform_given: bool,
+    /// The platforms to build for, in the order the user named them, each once. None is that of the
+    /// machine (D-122, D-123, D-293).
+    pub platforms: Vec<Platform>,
     /// The platform of the machine that builds.
     pub build_platform: Platform,
     /// Named contexts by name, `name` or `name::os/arch` (D-126).
@@ -40,8 +39,9 @@ pub struct PlanOptions {
     pub entitlements: Entitlements,
     /// Proxy variables; build arguments of the same names win (D-095).
     pub proxies: Vec<(String, String)>,
-    /// Whether step names show the platform (B-146).
-    pub multi_platform_names: bool,
+    /// Whether this is a build for several platforms even when they are fewer than two (B-109): step
+    /// names show the platform (B-146).
+    pub multi_platform: bool,
     /// SOURCE_DATE_EPOCH in seconds since 1970. When absent, a build argument or a global ARG of that
     /// name decides (D-102).
     pub epoch: Option<i64>,
@@ -68,16 +68,15 @@ pub struct Entitlements {
 }
 
 impl PlanOptions {
-    /// Returns the options of a plain build for a platform on a machine of that platform.
-    pub fn new(platform: Platform) -> PlanOptions {
+    /// Returns the options of a plain build on a machine of a platform.
+    pub fn new(build_platform: Platform) -> PlanOptions {
         PlanOptions {
             source_name: "Dockerfile".to_owned(),
             target: None,
             build_args: Vec::new(),
             labels: Vec::new(),
-            build_platform: platform.clone(),
-            platform,
-            platform_given: false,
+            platforms: Vec::new(),
+            build_platform,
             contexts: BTreeMap::new(),
             no_cache: false,
             no_cache_stages: Vec::new(),
@@ -87,9 +86,19 @@ impl PlanOptions {
             ulimits: Vec::new(),
             entitlements: Entitlements::default(),
             proxies: Vec::new(),
-            multi_platform_names: false,
+            multi_platform: false,
             epoch: None,
         }
+    }
+
+    /// Returns the platforms of the images that come out, in order; at least one.
+    pub fn targets(&self) -> &[Platform] {
+        if self.platforms.is_empty() { std::slice::from_ref(&self.build_platform) } else { &self.platforms }
+    }
+
+    /// Returns whether step names show the platform (B-146).
+    pub(crate) fn shows_platforms(&self) -> bool {
+        self.multi_platform || self.platforms.len() > 1
     }
 
     /// Returns the value of a build argument. SOURCE_DATE_EPOCH without a time counts as not given

@@ -13,7 +13,7 @@ use crate::reach::reach;
 use crate::stage::{Root, Survey};
 use crate::suggest::did_you_mean;
 
-/// Lowers one Dockerfile for one platform.
+/// Lowers one Dockerfile, for one platform or several.
 #[derive(Debug, Clone)]
 pub struct Planner {
     dockerfile: Dockerfile,
@@ -58,11 +58,13 @@ pub struct ResolvedImage {
 /// What is to be done for an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The operations of the stages that the target needs.
+    /// The operations of the stages that the target needs, for all platforms: what is the same for
+    /// several is in it once (B-166, D-320).
     pub graph: BuildGraph,
-    /// The image of the target stage.
-    pub output: ImageOutput,
-    /// The needed stages in file order; the target is the one whose vertex is the output's.
+    /// The image of the target stage for each platform, in the order asked for; at least one.
+    pub outputs: Vec<ImageOutput>,
+    /// The needed stages of each output in file order; the target is the one whose vertex is the
+    /// output's.
     pub stages: Vec<PlannedStage>,
     /// Names of the secrets that steps use, whether or not they are required.
     pub secrets: BTreeSet<String>,
@@ -77,6 +79,8 @@ pub struct PlannedStage {
     pub name: String,
     /// Its place in the file, from 0.
     pub index: usize,
+    /// The output that it is part of, by its place in [`Plan::outputs`].
+    pub output: usize,
     /// Its file system.
     pub vertex: VertexId,
     /// Its config.
@@ -104,18 +108,28 @@ impl Planner {
     /// Returns what must be known next, the plan, or why there is none. Calling it again without new
     /// answers gives the same.
     pub fn step(&mut self) -> Step {
-        let survey = match Survey::new(&self.dockerfile, &self.options) {
-            Ok(survey) => survey,
-            Err(errors) => return Step::Failed(errors),
-        };
-        let reached = match reach(&survey, &self.answers) {
-            Ok(reached) => reached,
-            Err(error) => return Step::Failed(vec![error]),
-        };
-        if !reached.questions.is_empty() {
-            return Step::Resolve(reached.questions);
+        let mut targets = Vec::new();
+        let mut questions: Vec<Question> = Vec::new();
+        for platform in self.options.targets() {
+            let survey = match Survey::new(&self.dockerfile, &self.options, platform) {
+                Ok(survey) => survey,
+                Err(errors) => return Step::Failed(errors),
+            };
+            let mut reached = match reach(&survey, &self.answers) {
+                Ok(reached) => reached,
+                Err(error) => return Step::Failed(vec![error]),
+            };
+            for question in std::mem::take(&mut reached.questions) {
+                if !questions.contains(&question) {
+                    questions.push(question);
+                }
+            }
+            targets.push((survey, reached));
         }
-        match lower::lower(&survey, &reached, &self.answers) {
+        if !questions.is_empty() {
+            return Step::Resolve(questions);
+        }
+        match lower::lower(&targets, &self.answers) {
             Ok(plan) => Step::Done(Box::new(plan)),
             Err(diagnostics) => Step::Failed(diagnostics),
         }
@@ -130,9 +144,12 @@ impl Planner {
     /// Returns the place that first asks for an image, span and lines, for reporting that it cannot be
     /// had, and a hint when a stage has nearly its name (D-346).
     pub fn asker(&self, question: &Question) -> Option<(Span, (u32, u32), Option<String>)> {
-        let survey = Survey::new(&self.dockerfile, &self.options).ok()?;
         let wanted = Root::Image(Box::new(question.clone()));
-        let place = survey.place_of(&wanted)?;
+        let (survey, place) = self.options.targets().iter().find_map(|platform| {
+            let survey = Survey::new(&self.dockerfile, &self.options, platform).ok()?;
+            let place = survey.place_of(&wanted)?;
+            Some((survey, place))
+        })?;
         let names = survey.stages.iter().filter_map(|stage| stage.name.as_deref());
         Some((place.span, place.lines, did_you_mean(&contexts::short_name(&question.reference), names)))
     }

@@ -15,6 +15,8 @@ use crate::{NamedContext, PlanOptions, Question};
 pub(crate) struct Survey<'a> {
     pub(crate) dockerfile: &'a Dockerfile,
     pub(crate) options: &'a PlanOptions,
+    /// The platform that is built for.
+    pub(crate) target_platform: &'a Platform,
     pub(crate) globals: Globals,
     pub(crate) stages: Vec<StageInfo<'a>>,
     /// Index of the wanted stage.
@@ -57,22 +59,24 @@ pub(crate) enum Source {
 }
 
 impl<'a> Survey<'a> {
-    /// Looks at all stages.
+    /// Looks at all stages, for one of the platforms.
     ///
     /// # Errors
     /// All mistakes found, those of stages that the target does not need included (D-128).
     pub(crate) fn new(
         dockerfile: &'a Dockerfile,
         options: &'a PlanOptions,
+        target_platform: &'a Platform,
     ) -> Result<Survey<'a>, Vec<Diagnostic>> {
         let one = |diagnostic| vec![diagnostic];
         if dockerfile.stages.is_empty() {
             return Err(one(Place::default().error("no stages to build")));
         }
-        let globals = Globals::of(dockerfile, options, BuildArgs::Used).map_err(one)?;
-        let defaults = Globals::of(dockerfile, options, BuildArgs::Ignored).ok();
+        let globals = Globals::of(dockerfile, options, target_platform, BuildArgs::Used).map_err(one)?;
+        let defaults = Globals::of(dockerfile, options, target_platform, BuildArgs::Ignored).ok();
         let epoch = globals::epoch(&globals, dockerfile, options).map_err(one)?;
-        let mut survey = Survey { dockerfile, options, globals, stages: Vec::new(), target: 0, epoch };
+        let mut survey =
+            Survey { dockerfile, options, target_platform, globals, stages: Vec::new(), target: 0, epoch };
         let mut errors = Vec::new();
         for syntax in &dockerfile.stages {
             match survey.stage(syntax, defaults.as_ref()) {
@@ -126,8 +130,8 @@ impl<'a> Survey<'a> {
         if let Some((index, _)) = later {
             return Ok(Source::Later(index));
         }
-        if let Some((key, context)) = contexts::find(self.options, from.word, &self.options.platform) {
-            return Ok(Source::Root(context_root(key, context, &self.options.platform)));
+        if let Some((key, context)) = contexts::find(self.options, from.word, self.target_platform) {
+            return Ok(Source::Root(context_root(key, context, self.target_platform)));
         }
         if from.word == "scratch" {
             return Ok(Source::Root(Root::Scratch));
@@ -138,7 +142,7 @@ impl<'a> Survey<'a> {
         })?;
         Ok(Source::Root(Root::Image(Box::new(Question {
             reference,
-            platform: self.options.platform.clone(),
+            platform: self.target_platform.clone(),
         }))))
     }
 
@@ -158,7 +162,7 @@ impl<'a> Survey<'a> {
             Some(word) => Some(self.platform(word, syntax, &mut warnings)?),
             None => None,
         };
-        let wanted = platform.clone().unwrap_or_else(|| self.options.platform.clone());
+        let wanted = platform.clone().unwrap_or_else(|| self.target_platform.clone());
         let name = from.name.as_ref().map(|name| name.value.to_lowercase());
         let base = self.base(syntax, &wanted, &mut warnings)?;
         if let Some(defaults) = defaults {

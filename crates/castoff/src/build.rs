@@ -125,7 +125,7 @@ fn solve_and_export(
     bodies: &Bodies<'_>,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outputs, BuildError> {
-    let solved = solve_plan(planned, &[planned.plan.output.vertex], world, bodies, events)?;
+    let solved = solve_plan(planned, &roots(&planned.plan), world, bodies, events)?;
     let step = StepId(planned.next_step + planned.plan.graph.len() as u32);
     export::outputs(request, planned, &solved, world, bodies, step, events)
 }
@@ -172,9 +172,7 @@ pub fn plan(
         target: request.target.clone(),
         build_args: request.build_args.clone(),
         labels: request.labels.clone(),
-        platform_given: request.platform.is_some(),
-        platform: request.platform.clone().unwrap_or_else(|| host.clone()),
-        build_platform: host.clone(),
+        platforms: request.platforms.clone(),
         contexts,
         no_cache: request.no_cache,
         no_cache_stages: request.no_cache_stages.clone(),
@@ -261,6 +259,11 @@ fn ask(
     })
 }
 
+/// Returns the file systems of a plan's images.
+fn roots(plan: &Plan) -> Vec<VertexId> {
+    plan.outputs.iter().map(|output| output.vertex).collect()
+}
+
 /// Solves the vertices of a plan.
 ///
 /// # Errors
@@ -275,7 +278,7 @@ pub fn solve_plan(
     let options = SolveOptions {
         first_step: planned.next_step,
         scope: planned.scope.clone(),
-        epoch: planned.plan.output.epoch,
+        epoch: planned.plan.outputs[0].epoch,
     };
     solve(&planned.plan.graph, roots, world, bodies, &options, events).map_err(|error| match error {
         SolveError::Cancelled => BuildError::Interrupted,
@@ -534,5 +537,5 @@ pub(crate) fn assemble(
     clamp: Option<i64>,
 ) -> Result<Image, BuildError> {
     let plan = &planned.plan;
-    Ok(image::assemble(&plan.graph, &plan.output, solved, world, bodies, clamp)?)
+    Ok(image::assemble(&plan.graph, &plan.outputs[0], solved, world, bodies, clamp)?)
 }

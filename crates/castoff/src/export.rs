@@ -83,7 +83,7 @@ impl Exporter<'_> {
         }
         let step = self.begin("exporting to image");
         self.item(step, "exporting layers", false);
-        let clamp = if rewrite { self.planned.plan.output.epoch } else { None };
+        let clamp = if rewrite { self.planned.plan.outputs[0].epoch } else { None };
         let image = assemble(self.planned, self.solved, self.world, self.bodies, clamp);
         let image = match image {
             Ok(image) => image,
@@ -176,7 +176,7 @@ impl Exporter<'_> {
         if !attributes.rewrite_timestamp {
             return Ok(image.clone());
         }
-        let Some(epoch) = self.planned.plan.output.epoch else {
+        let Some(epoch) = self.planned.plan.outputs[0].epoch else {
             (self.events)(Event::Warning {
                 step: None,
                 rule: None,
@@ -190,7 +190,7 @@ impl Exporter<'_> {
 
     fn epoch(&self, given: Option<EpochOverride>) -> Option<i64> {
         match given {
-            None => self.planned.plan.output.epoch,
+            None => self.planned.plan.outputs[0].epoch,
             Some(EpochOverride::Disabled) => None,
             Some(EpochOverride::Seconds(seconds)) => Some(seconds),
         }
@@ -227,7 +227,7 @@ impl Exporter<'_> {
         let (planned, solved, world, bodies) = (self.planned, self.solved, self.world, self.bodies);
         self.step(name, |messenger| {
             let result = |id: VertexId| solved.result(id).expect("what an output needs is solved").clone();
-            let layers = snapshot(&planned.plan.graph, world, planned.plan.output.vertex, &result)?;
+            let layers = snapshot(&planned.plan.graph, world, planned.plan.outputs[0].vertex, &result)?;
             let view = bodies.view(&layers, messenger)?;
             write(&FileExport { world }, &view)?;
             Ok(None)

@@ -28,7 +28,7 @@ pub(super) fn base(
     stage: &StageInfo<'_>,
     names: &mut StepNames,
 ) -> Checked<StageState> {
-    let wanted = stage.platform.clone().unwrap_or_else(|| plan.survey.options.platform.clone());
+    let wanted = stage.platform.clone().unwrap_or_else(|| plan.survey.target_platform.clone());
     let mut state = match &stage.base {
         Root::Stage(index) => {
             let mut state =
@@ -45,7 +45,7 @@ pub(super) fn base(
         Root::Image(question) => image(plan, question, stage, names)?,
     };
     add_default_path(&mut state);
-    if plan.survey.options.multi_platform_names {
+    if plan.survey.options.shows_platforms() {
         names.platform = Some(state.platform.clone());
     }
     Ok(state)
@@ -58,7 +58,7 @@ pub(super) fn replaced_stage(
     root: &Root,
     stage: &StageInfo<'_>,
 ) -> Checked<StageState> {
-    let wanted = stage.platform.clone().unwrap_or_else(|| plan.survey.options.platform.clone());
+    let wanted = stage.platform.clone().unwrap_or_else(|| plan.survey.target_platform.clone());
     Ok(match root {
         Root::Directory(key) => empty(plan, |plan| directory_vertex(plan, key), wanted),
         Root::Scratch | Root::Stage(_) => empty(plan, scratch_vertex, wanted),
@@ -126,10 +126,10 @@ fn image(
     }
     // When the user named no platform, that of the only image there is may serve (D-123).
     let platform = match found {
-        Some(found) if stage.platform.is_none() && !options.platform_given => found,
+        Some(found) if stage.platform.is_none() && options.platforms.is_empty() => found,
         _ => question.platform.clone(),
     };
-    if options.multi_platform_names {
+    if options.shows_platforms() {
         names.platform = Some(platform.clone());
     }
     let vertex = image_vertex(plan, question, Some(stage), Some(names));

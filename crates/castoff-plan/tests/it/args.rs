@@ -167,7 +167,7 @@ fn path_is_added_where_the_base_has_none() {
     let mut base = image(&[]);
     base.config.env = Some(vec!["A=1".into()]);
     let build = build("FROM base\nRUN x\n").image("base", base);
-    let env = build.plan().output.config.config.env;
+    let env = build.plan().outputs.remove(0).config.config.env;
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     assert_eq!(env, Some(vec!["A=1".into(), path.into()]));
 }
@@ -190,7 +190,7 @@ fn unneeded_stages_are_not_checked() {
 #[test]
 fn epoch_is_an_argument_a_default_or_the_callers() {
     // D-102.
-    let epoch = |build: crate::build::Build| build.plan().output.epoch;
+    let epoch = |build: crate::build::Build| build.plan().outputs.remove(0).epoch;
     assert_eq!(epoch(build("FROM scratch\n")), None);
     assert_eq!(epoch(build("FROM scratch\n").arg("SOURCE_DATE_EPOCH", "7")), Some(7));
     assert_eq!(epoch(build("ARG SOURCE_DATE_EPOCH=8\nFROM scratch\n")), Some(8));

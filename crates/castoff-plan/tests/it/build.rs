@@ -41,6 +41,17 @@ impl Build {
         self.with(|options| options.target = Some(target.to_owned()))
     }
 
+    /// Sets the platform of the machine that builds.
+    pub fn on(self, platform: &str) -> Build {
+        self.with(|options| options.build_platform = platform.parse().expect("a platform"))
+    }
+
+    /// Names the platforms to build for.
+    pub fn platforms(self, platforms: &[&str]) -> Build {
+        let platforms = platforms.iter().map(|text| text.parse().expect("a platform")).collect();
+        self.with(|options| options.platforms = platforms)
+    }
+
     /// Adds an image, by its familiar name.
     pub fn image(mut self, name: &str, config: ImageConfig) -> Build {
         self.images.push((name.to_owned(), config));
@@ -80,7 +91,7 @@ impl Build {
     /// Returns the graph as text; digests are shortened, and the PATH of the base is left out.
     pub fn graph(&self) -> String {
         let plan = self.plan();
-        let text = print::text(&plan.graph, std::slice::from_ref(&plan.output));
+        let text = print::text(&plan.graph, &plan.outputs);
         let lines = text.lines().filter(|line| !line.trim_start().starts_with("env: PATH="));
         lines.map(|line| shorten(line) + "\n").collect()
     }
@@ -96,7 +107,7 @@ impl Build {
 
     /// Returns the new history entries; those with a layer have the vertex in front.
     pub fn history(&self) -> String {
-        let entries = self.plan().output.history;
+        let entries = self.plan().outputs.remove(0).history;
         let line =
             |vertex: Option<castoff_graph::VertexId>| vertex.map_or("--".to_owned(), |id| id.to_string());
         entries.iter().map(|entry| format!("{} {}\n", line(entry.vertex), entry.created_by)).collect()
@@ -104,7 +115,7 @@ impl Build {
 
     /// Returns the `config` object of the image's config as JSON, without its environment's PATH.
     pub fn config(&self) -> String {
-        let mut config = self.plan().output.config.config;
+        let mut config = self.plan().outputs.remove(0).config.config;
         if let Some(env) = &mut config.env {
             env.retain(|entry| !entry.starts_with("PATH="));
         }

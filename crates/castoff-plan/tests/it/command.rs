@@ -49,8 +49,12 @@ fn entrypoint_clears_an_inherited_cmd_only() {
         &config("CMD [\"own\"]\nENTRYPOINT [\"e\"]\n"),
         r#"{"Env":[],"Entrypoint":["e"],"Cmd":["own"],"ArgsEscaped":true}"#,
     );
-    let stages =
-        build("FROM scratch AS a\nCMD [\"a\"]\nFROM a\nENTRYPOINT [\"e\"]\n").plan().output.config.config;
+    let stages = build("FROM scratch AS a\nCMD [\"a\"]\nFROM a\nENTRYPOINT [\"e\"]\n")
+        .plan()
+        .outputs
+        .remove(0)
+        .config
+        .config;
     assert_eq!((stages.cmd, stages.entrypoint), (None, Some(vec!["e".into()])));
 }
 

@@ -26,7 +26,7 @@ fn workdir_is_joined_and_cleaned() {
         ("WORKDIR \"/q\"", "/q"),
     ] {
         let plan = build(&format!("FROM scratch\n{instructions}\n")).plan();
-        assert_eq!(plan.output.config.config.working_dir, meant, "{instructions}");
+        assert_eq!(plan.outputs[0].config.config.working_dir, meant, "{instructions}");
     }
 }
 
@@ -75,7 +75,7 @@ fn workdir_of_the_base_is_where_relative_ones_start() {
     let mut base = image(&[]);
     base.config.working_dir = "/base".into();
     let build = build("FROM base\nWORKDIR sub\n").image("base", base);
-    assert_eq!(build.plan().output.config.config.working_dir, "/base/sub");
+    assert_eq!(build.plan().outputs.remove(0).config.config.working_dir, "/base/sub");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn labels_add_up_and_the_command_line_wins() {
 fn labels_of_a_copied_stage_stay_there() {
     // D-257.
     let build = build("FROM scratch AS a\nLABEL x=1\nCOPY f /f\nFROM scratch\nCOPY --from=a /f /f\n");
-    assert_eq!(build.plan().output.config.config.labels, None);
+    assert_eq!(build.plan().outputs.remove(0).config.config.labels, None);
     check(&build.history(), "v3 COPY /f /f # buildkit");
 }
 
@@ -197,7 +197,10 @@ fn stop_signals() {
 fn maintainer_is_the_author() {
     // D-263.
     let build = build("FROM scratch\nMAINTAINER Jane Doe <jane@example.invalid>\n");
-    assert_eq!(build.plan().output.config.author.as_deref(), Some("Jane Doe <jane@example.invalid>"));
+    assert_eq!(
+        build.plan().outputs.remove(0).config.author.as_deref(),
+        Some("Jane Doe <jane@example.invalid>")
+    );
     check(&build.history(), "-- MAINTAINER Jane Doe <jane@example.invalid>");
 }
 

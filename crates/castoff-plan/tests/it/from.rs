@@ -20,7 +20,7 @@ fn scratch_has_no_layers_and_the_default_path() {
         output linux/amd64: v2
         ",
     );
-    let config = build.plan().output.config;
+    let config = build.plan().outputs.remove(0).config;
     assert_eq!(config.config.working_dir, "/");
     assert_eq!(
         config.config.variable("PATH"),
@@ -195,9 +195,7 @@ fn from_sees_global_arguments_and_the_platform_ones() {
     // D-085, D-086, D-097, D-115.
     let source = "ARG TAG=3\nARG NAME=app-$TARGETARCH\nFROM --platform=$BUILDPLATFORM $NAME:${TAG}\n";
     check(&build(source).questions(), "docker.io/library/app-amd64:3 linux/amd64");
-    let build = build(source).arg("TAG", "4").with(|options| {
-        options.build_platform = "linux/arm64".parse().expect("a platform");
-    });
+    let build = build(source).arg("TAG", "4").on("linux/arm64").platforms(&["linux/amd64"]);
     check(&build.questions(), "docker.io/library/app-amd64:4 linux/arm64");
 }
 
@@ -278,14 +276,14 @@ fn base_of_another_platform_is_used_with_a_warning() {
     arm.architecture = "arm64".into();
     let build = build("FROM arm\nRUN x\n").image("arm", arm);
     check(&build.graph_lines(&["output", "platform"]), "platform: linux/arm64\noutput linux/arm64: v1");
-    let explicit = build.with(|options| options.platform_given = true);
+    let explicit = build.platforms(&["linux/amd64"]);
     check(&explicit.graph_lines(&["output", "platform"]), "platform: linux/amd64\noutput linux/amd64: v1");
     check(
         &explicit.warnings(),
         "InvalidBaseImagePlatform: base image arm was pulled with platform \"linux/arm64\", expected \"linux/amd64\" \
          for current build (line 1)",
     );
-    assert_eq!(explicit.plan().output.config.architecture, "amd64");
+    assert_eq!(explicit.plan().outputs.remove(0).config.architecture, "amd64");
 }
 
 #[test]
@@ -299,7 +297,7 @@ fn base_config_is_inherited_but_not_its_creation_time() {
     base.config.user = "app".into();
     let build = build("FROM base\n").image("base", base);
     check(&build.config(), r#"{"User":"app","Env":["A=1"],"Cmd":["sh"],"WorkingDir":"/srv"}"#);
-    let config = build.plan().output.config;
+    let config = build.plan().outputs.remove(0).config;
     assert_eq!((config.created, config.author), (None, Some("me".into())));
 }
 

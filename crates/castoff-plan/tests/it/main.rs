@@ -11,6 +11,7 @@ mod from;
 mod mount;
 mod names;
 mod onbuild;
+mod platforms;
 mod print;
 mod robust;
 mod run;

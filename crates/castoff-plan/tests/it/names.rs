@@ -71,7 +71,7 @@ fn platform_is_shown_in_builds_for_several() {
     let build = build(
         "FROM --platform=linux/arm64 alpine AS cross\nARG TARGETARCH\nRUN a\nFROM alpine\nCOPY --from=cross /x /x\n",
     )
-    .with(|options| options.multi_platform_names = true);
+    .with(|options| options.multi_platform = true);
     check(
         &build.names(),
         "

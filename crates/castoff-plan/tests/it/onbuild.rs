@@ -15,7 +15,7 @@ fn trigger_is_stored_raw_and_does_nothing_here() {
     // D-266, D-060.
     let build = build("FROM scratch\nENV A=1\nONBUILD COPY $A /x\nONBUILD RUN <<EOF\nhi\nEOF\n");
     assert_eq!(
-        build.plan().output.config.config.on_build,
+        build.plan().outputs.remove(0).config.config.on_build,
         Some(vec!["COPY $A /x".to_owned(), "RUN <<EOF\nhi\nEOF".to_owned()])
     );
     check(&build.history(), "-- ENV A=1");
@@ -63,7 +63,7 @@ fn triggers_of_a_stage_run_in_the_next_but_not_twice() {
         [stage-2 1/1] RUN own
         ",
     );
-    assert_eq!(build.plan().output.config.config.on_build, None);
+    assert_eq!(build.plan().outputs.remove(0).config.config.on_build, None);
 }
 
 #[test]

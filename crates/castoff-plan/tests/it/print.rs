@@ -6,7 +6,7 @@ use crate::build::{build, check};
 
 fn output(form: fn(&castoff_graph::BuildGraph, &[castoff_graph::ImageOutput]) -> String) -> String {
     let plan = build("FROM scratch AS a\nCOPY x /x\nFROM scratch\nCOPY --from=a /x \"/y\\\"\"\n").plan();
-    form(&plan.graph, &[plan.output])
+    form(&plan.graph, &plan.outputs)
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub struct PlanRequest {
     pub contexts: Vec<NamedContextSpec>,
     /// Labels of the result, each name once.
     pub labels: Vec<(String, String)>,
-    /// Platform of the result, when it is not this machine's.
-    pub platform: Option<Platform>,
+    /// Platforms of the result in the order named, each once; none is this machine's.
+    pub platforms: Vec<Platform>,
     /// Whether registries are asked for newer base images.
     pub pull: bool,
     /// Ignores earlier results everywhere.
@@ -178,6 +178,9 @@ impl BuildArgs {
             return Err(RequestError::Unsupported(flag));
         }
         let plan = plan_request(&self.path, &self.context, &self.steps, environment)?;
+        if plan.platforms.len() > 1 {
+            return Err(RequestError::SeveralPlatforms);
+        }
         let tags = each("tag", &self.tag, |text| {
             let reference: Reference = text.parse()?;
             if reference.digest().is_some() { Err(ValueError::TagWithDigest) } else { Ok(reference) }
@@ -361,7 +364,7 @@ fn plan_request(
         build_args: build_args(&context.build_arg, environment)?,
         contexts,
         labels: labels(&steps.label)?,
-        platform: platform(&context.platform, environment)?,
+        platforms: platforms(&context.platform, environment)?,
         pull: context.pull,
         no_cache: steps.no_cache,
         no_cache_stages: stages.filter(|stage| !stage.is_empty()).map(str::to_owned).collect(),
@@ -415,7 +418,7 @@ fn labels(texts: &[String]) -> Result<Vec<(String, String)>, RequestError> {
 }
 
 /// B-029
-fn platform(texts: &[String], environment: &Environment) -> Result<Option<Platform>, RequestError> {
+fn platforms(texts: &[String], environment: &Environment) -> Result<Vec<Platform>, RequestError> {
     let default = environment.filled("DOCKER_DEFAULT_PLATFORM").map(str::to_owned);
     let default = default.filter(|_| texts.is_empty());
     let mut platforms: Vec<Platform> = Vec::new();
@@ -426,10 +429,7 @@ fn platform(texts: &[String], environment: &Environment) -> Result<Option<Platfo
             platforms.push(platform);
         }
     }
-    if platforms.len() > 1 {
-        return Err(RequestError::SeveralPlatforms);
-    }
-    Ok(platforms.pop())
+    Ok(platforms)
 }
 
 /// Sets a value of an ordered list of names; a later use of a name wins.

@@ -130,19 +130,16 @@ fn proxies_of_the_config_are_build_args_unless_given() {
 #[test]
 fn a_platform_is_normalised() {
     let default = Environment::of(&[("DOCKER_DEFAULT_PLATFORM", "linux/arm64/v8")]);
-    let check = |flags: &str, environment: &Environment, expected: Option<&str>| {
+    let check = |flags: &str, environment: &Environment, expected: &[&str]| {
         let request = request(&format!("castoff build {flags} ."), environment).expect("valid");
-        assert_eq!(
-            request.plan.platform.map(|platform| platform.to_string()).as_deref(),
-            expected,
-            "{flags}"
-        );
+        let platforms: Vec<String> = request.plan.platforms.iter().map(ToString::to_string).collect();
+        assert_eq!(platforms, expected, "{flags}");
     };
-    check("", &Environment::default(), None);
-    check("", &default, Some("linux/arm64"));
-    check("--platform linux/x86_64", &default, Some("linux/amd64"));
-    check("--platform linux/arm", &default, Some("linux/arm/v7"));
-    check("--platform linux/amd64,linux/amd64", &default, Some("linux/amd64"));
+    check("", &Environment::default(), &[]);
+    check("", &default, &["linux/arm64"]);
+    check("--platform linux/x86_64", &default, &["linux/amd64"]);
+    check("--platform linux/arm", &default, &["linux/arm/v7"]);
+    check("--platform linux/amd64,linux/amd64", &default, &["linux/amd64"]);
 }
 
 // B-063, B-068

@@ -13,10 +13,10 @@ pub(super) fn plan(args: &PlanArgs, context: &Context<'_>) -> anyhow::Result<u8>
         Ok(planned) => planned,
         Err(error) => return Ok(report::failure(&error, &[], &mut std::io::stderr())),
     };
-    let outputs = [planned.plan.output.clone()];
+    let outputs = &planned.plan.outputs;
     super::print(&match args.format {
-        PlanFormat::Text => print::text(&planned.plan.graph, &outputs),
-        PlanFormat::Json => print::json(&planned.plan.graph, &outputs),
-        PlanFormat::Dot => print::dot(&planned.plan.graph, &outputs),
+        PlanFormat::Text => print::text(&planned.plan.graph, outputs),
+        PlanFormat::Json => print::json(&planned.plan.graph, outputs),
+        PlanFormat::Dot => print::dot(&planned.plan.graph, outputs),
     })
 }

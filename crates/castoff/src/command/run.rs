@@ -74,13 +74,16 @@ fn stage(
         build_context: args.build_context.clone(),
         ..ContextArgs::default()
     };
-    let request = PlanRequest::of_context(directory, &flags, context.environment)?;
+    let mut request = PlanRequest::of_context(directory, &flags, context.environment)?;
+    // DOCKER_DEFAULT_PLATFORM may be a list, and one command runs.
+    request.platforms.truncate(1);
     let planned = match build::plan(&request, world, &mut |_| {}) {
         Ok(planned) => planned,
         Err(error) => return Ok(Err(report::failure(&error, &[], &mut io::stderr()))),
     };
     let bodies = Bodies::new(world);
-    let vertex = planned.plan.output.vertex;
+    let [output] = &planned.plan.outputs[..] else { unreachable!("one platform was asked for") };
+    let vertex = output.vertex;
     let mut tails = crate::progress::Tails::default();
     let start = std::time::Instant::now();
     let mut events = |event| tails.event(start.elapsed(), &event);
@@ -97,7 +100,7 @@ fn stage(
         .find(|stage| stage.vertex == vertex)
         .map(|stage| stage.environment.clone())
         .unwrap_or_default();
-    Ok(Ok((layers, planned.plan.output.config.config.clone(), environment)))
+    Ok(Ok((layers, output.config.config.clone(), environment)))
 }
 
 fn start(
