@@ -25,19 +25,7 @@ impl Castoff {
 
     /// The same for a user of this machine, which takes root, or for whoever runs this.
     pub fn locate_for(user: Option<String>) -> Result<Castoff> {
-        let binary = match std::env::var_os("CASTOFF") {
-            Some(path) => PathBuf::from(path),
-            None => {
-                run(Command::new("cargo")
-                    .args(["build", "--quiet", "--package", "castoff"])
-                    .current_dir(command::repository()))?;
-                let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-                command::repository().join(target).join("debug/castoff")
-            }
-        };
-        if !binary.is_file() {
-            bail!("there is no castoff binary at `{}`", binary.display());
-        }
+        let binary = locate_binary()?;
         let directory = match (std::env::var_os("CASTOFF_E2E_ROOT"), &user) {
             (Some(path), _) => PathBuf::from(path),
             (None, Some(user)) => command::output_directory().join(format!("as-{user}")),
@@ -49,6 +37,14 @@ impl Castoff {
             run(Command::new("chown").arg(user).arg(&directory))?;
         }
         Ok(Castoff { binary, directory, user })
+    }
+
+    /// The same with a directory of the caller's choice, for whoever runs this.
+    pub fn locate_at(directory: &Path) -> Result<Castoff> {
+        let binary = locate_binary()?;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create `{}`", directory.display()))?;
+        Ok(Castoff { binary, directory: directory.to_owned(), user: None })
     }
 
     /// Returns the program.
@@ -111,6 +107,24 @@ impl Castoff {
     pub fn pull(&self, name: &str) -> Result<()> {
         capture(self.command().args(["pull", name])).map(drop)
     }
+}
+
+/// Returns the binary that `CASTOFF` names, or builds the workspace's own.
+fn locate_binary() -> Result<PathBuf> {
+    let binary = match std::env::var_os("CASTOFF") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            run(Command::new("cargo")
+                .args(["build", "--quiet", "--package", "castoff"])
+                .current_dir(command::repository()))?;
+            let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+            command::repository().join(target).join("debug/castoff")
+        }
+    };
+    if !binary.is_file() {
+        bail!("there is no castoff binary at `{}`", binary.display());
+    }
+    Ok(binary)
 }
 
 /// Returns the RUN steps that ran, rather than being taken from the cache, according to the progress.

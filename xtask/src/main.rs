@@ -9,6 +9,7 @@ mod castoff;
 mod ci;
 mod command;
 mod demo;
+mod differential;
 mod e2e;
 mod examples;
 mod http;
@@ -26,6 +27,7 @@ usage: cargo xtask COMMAND
   e2e [NAME..]     build, start and question the examples (all, or the named ones)
   e2e-unprivileged build them as an ordinary user, from a copy (as root)
   demo [NAME..]    print the examples' sizes, one stage against many
+  differential     compare castoff's images with docker's and buildah's (as root); --help says more
   ci               everything above, with formatting, lints and tests
 
 CASTOFF names the castoff binary (default: target/debug/castoff, built first).
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         "e2e" => e2e::main(rest),
         "e2e-unprivileged" => ci::unprivileged(),
         "demo" => demo::main(rest),
+        "differential" => differential::main(rest),
         "ci" => ci::main(),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -73,7 +73,13 @@ impl Server {
         Ok(false)
     }
 
-    fn last_words(&self) -> String {
+    /// Returns whether it ended by itself.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Returns the end of what it printed.
+    pub fn last_words(&self) -> String {
         tail(&std::fs::read_to_string(&self.log).unwrap_or_default(), 30)
     }
 }
