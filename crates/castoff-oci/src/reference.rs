@@ -76,10 +76,11 @@ impl Reference {
     /// Returns the shortest form that parses back to the same reference, as `docker images` shows it.
     pub fn familiar(&self) -> String {
         let full = self.to_string();
-        match full.strip_prefix("docker.io/") {
-            Some(rest) => rest.strip_prefix("library/").unwrap_or(rest).to_owned(),
-            None => full,
-        }
+        let Some(path) = full.strip_prefix("docker.io/") else { return full };
+        let shortest = path.strip_prefix("library/").unwrap_or(path);
+        let reads_back = |short: &&str| short.parse().as_ref() == Ok(self);
+        // `docker.io/a.b/c` has no shorter form: the first part of `a.b/c` is a registry.
+        [shortest, path].into_iter().find(reads_back).map_or_else(|| full.clone(), str::to_owned)
     }
 }
 

@@ -1,0 +1,4 @@
+//! What is read from users and registries, as tables.
+
+mod platform;
+mod reference;
