@@ -263,8 +263,8 @@ fn compile(pattern: &[u8]) -> Result<(Vec<Token>, Shape), PatternProblem> {
             rest = &rest[1..];
         } else {
             let (token, after) = element(rest)?;
-            // `\x` is as literal as `x`, but moby no longer takes the pattern for a suffix.
-            if !matches!(token, Token::Char(_)) || *first == b'\\' {
+            // `\x` and `]` are as literal as `x`, but moby no longer takes the pattern for a suffix.
+            if !matches!(token, Token::Char(_)) || matches!(*first, b'\\' | b']') {
                 shape = Shape::Wild;
             }
             tokens.push(token);
