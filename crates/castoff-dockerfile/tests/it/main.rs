@@ -6,6 +6,7 @@ mod errors;
 mod expand;
 mod heredocs;
 mod instructions;
+mod laws;
 mod lines;
 mod lint;
 mod print;
