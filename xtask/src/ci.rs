@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::castoff::Castoff;
 use crate::command::{capture, output_directory, repository, run, which};
 use crate::examples::EXAMPLES;
-use crate::{bases, e2e, tidy};
+use crate::{bases, e2e, fuzz, tidy};
 
 /// Who builds the examples without privileges.
 const USER: &str = "castoff-test";
@@ -18,9 +18,11 @@ const USER: &str = "castoff-test";
 const PACKAGES: &[&str] = &[
     "attr",
     "busybox-static",
+    "bzip2",
     "crun",
     "curl",
     "docker-registry",
+    "g++",
     "gcc",
     "git",
     "jq",
@@ -32,13 +34,17 @@ const PACKAGES: &[&str] = &[
     "uidmap",
     "umoci",
     "xz-utils",
+    "zstd",
 ];
 
 /// Runs all of it and stops at the first failure.
 pub fn main() -> Result<()> {
     step("packages", packages)?;
     step("user", user)?;
-    step("format", || cargo(&["fmt", "--all", "--check"]))?;
+    step("format", || {
+        cargo(&["fmt", "--all", "--check"])?;
+        cargo(&["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"])
+    })?;
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
     step("tidy", tidy::main)?;
     step("tests", || {
@@ -50,6 +56,7 @@ pub fn main() -> Result<()> {
             cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])
         }
     })?;
+    step("fuzz targets", fuzz::all)?;
     step("examples", || e2e::main(&[]))?;
     step("examples without privileges", unprivileged)
 }

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask setup` installs what the tests need, `tidy` checks the shape of the workspace, `bases`
 //! makes stand-ins for base images, `e2e` builds and runs the examples, `demo` compares their sizes,
-//! `ci` does everything.
+//! `fuzz` looks for inputs that break parsers, `ci` does everything.
 
 mod bases;
 mod castoff;
@@ -12,7 +12,9 @@ mod demo;
 mod differential;
 mod e2e;
 mod examples;
+mod fuzz;
 mod http;
+mod rust;
 mod server;
 mod tidy;
 
@@ -28,11 +30,13 @@ usage: cargo xtask COMMAND
   e2e-unprivileged build them as an ordinary user, from a copy (as root)
   demo [NAME..]    print the examples' sizes, one stage against many
   differential     compare castoff's images with docker's and buildah's (as root); --help says more
+  fuzz [NAME..]    run fuzz targets (all, or the named ones) for --seconds N (10) each
   ci               everything above, with formatting, lints and tests
 
 CASTOFF names the castoff binary (default: target/debug/castoff, built first).
 CASTOFF_E2E_ROOT names the directory of its store and outputs (default: in target/e2e).
 CASTOFF_E2E_USER names a user to run it as, for a look at builds without privileges.
+CASTOFF_FUZZ names the directory of fuzzing's corpora and findings (default: target/fuzz).
 ";
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         "e2e-unprivileged" => ci::unprivileged(),
         "demo" => demo::main(rest),
         "differential" => differential::main(rest),
+        "fuzz" => fuzz::main(rest),
         "ci" => ci::main(),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -24,6 +24,10 @@ pub fn main() -> Result<()> {
         complaints.extend(text::check_source(&shown, &bytes));
     }
     complaints.extend(text::check_reasons(&read("Cargo.toml")?));
+    if capture(&mut fuzz_metadata()).is_err() {
+        complaints
+            .push("fuzz/Cargo.lock: stale; `cargo update --workspace` in `fuzz` makes it anew".to_owned());
+    }
     match read("ARCHITECTURE.md") {
         Ok(map) => complaints.extend(text::check_map(&map, &edges::crate_names(&metadata))),
         Err(_) => complaints.push("ARCHITECTURE.md: missing".to_owned()),
@@ -47,6 +51,15 @@ fn metadata() -> Result<Value> {
     serde_json::from_str(&text).context("`cargo metadata` did not print JSON")
 }
 
+/// Fails when the lock file of the fuzz targets does not fit the manifests.
+fn fuzz_metadata() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["metadata", "--locked", "--format-version", "1", "--manifest-path", "fuzz/Cargo.toml"])
+        .current_dir(repository());
+    cargo
+}
+
 fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(repository().join(path)).with_context(|| format!("cannot read `{path}`"))
 }
@@ -54,7 +67,7 @@ fn read(path: &str) -> Result<String> {
 /// Every Rust file and manifest of ours, in order.
 fn sources() -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for top in ["crates", "xtask"] {
+    for top in ["crates", "fuzz", "xtask"] {
         collect(&repository().join(top), &mut files)?;
     }
     files.sort();

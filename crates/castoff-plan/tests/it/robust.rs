@@ -1,7 +1,6 @@
 //! Whatever the text, the planner ends with a plan or with diagnostics.
 
-use castoff_oci::ImageConfig;
-use castoff_plan::{PlanOptions, Planner, ResolvedImage, Step};
+use crate::laws::{Surroundings, plan_to_the_end};
 
 const SOURCE: &str = r#"ARG TAG=1
 FROM --platform=$BUILDPLATFORM golang:${TAG} AS build
@@ -29,37 +28,8 @@ USER a:b
 CMD run
 "#;
 
-/// Plans a text, whatever the parser thought of it, with empty images.
 fn plan(source: &[u8]) {
-    let parsed = castoff_dockerfile::parse(source);
-    let options = PlanOptions::new("linux/amd64".parse().expect("a platform"));
-    let mut planner = Planner::new(&parsed.dockerfile, options);
-    for _ in 0..100 {
-        match planner.step() {
-            Step::Resolve(questions) => {
-                assert!(!questions.is_empty());
-                for question in questions {
-                    let image = ResolvedImage {
-                        reference: question.reference.clone(),
-                        manifest: castoff_oci::Digest::of(b""),
-                        platform: question.platform.clone(),
-                        config: ImageConfig::default(),
-                    };
-                    planner.provide(&question, image);
-                }
-            }
-            Step::Done(_) => return,
-            Step::Failed(diagnostics) => {
-                assert!(!diagnostics.is_empty());
-                for diagnostic in diagnostics {
-                    let range = diagnostic.span.range();
-                    assert!(parsed.source.get(range).is_some(), "{diagnostic:?} is outside the text");
-                }
-                return;
-            }
-        }
-    }
-    panic!("the planner asks forever");
+    plan_to_the_end(source, &Surroundings::default());
 }
 
 #[test]
