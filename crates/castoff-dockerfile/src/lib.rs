@@ -18,6 +18,7 @@ mod ast;
 mod diagnostic;
 mod directive;
 pub mod expand;
+pub mod fix;
 mod flags;
 mod heredoc;
 mod instruction;

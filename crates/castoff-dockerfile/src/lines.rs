@@ -145,8 +145,8 @@ pub(crate) struct Logical {
     pub joined: Joined,
     /// First and last line.
     pub lines: (u32, u32),
-    /// The first blank line between continued lines (D-009).
-    pub blank: Option<Line>,
+    /// The blank lines between continued lines (D-009).
+    pub blanks: Vec<Line>,
 }
 
 /// Reads the next item.
@@ -162,7 +162,7 @@ pub(crate) fn next_item(lines: &mut Lines<'_>, escape: char) -> Option<Item> {
         return Some(Item::Blank);
     }
     let mut joined = Joined::default();
-    let mut blank = None;
+    let mut blanks = Vec::new();
     let mut last = first;
     loop {
         let Some(length) = continued(&source[line.start..line.end], escape) else {
@@ -177,7 +177,7 @@ pub(crate) fn next_item(lines: &mut Lines<'_>, escape: char) -> Option<Item> {
                 continue;
             }
             if source[next.start..next.end].trim_start().is_empty() {
-                blank = blank.or(Some(next));
+                blanks.push(next);
                 continue;
             }
             break Some(next);
@@ -187,7 +187,7 @@ pub(crate) fn next_item(lines: &mut Lines<'_>, escape: char) -> Option<Item> {
             None => break,
         }
     }
-    Some(Item::Logical(Logical { joined, lines: (first, last), blank }))
+    Some(Item::Logical(Logical { joined, lines: (first, last), blanks }))
 }
 
 /// Returns how much of a line is left when it goes on in the next one.

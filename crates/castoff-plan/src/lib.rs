@@ -22,6 +22,7 @@
 mod chmod;
 mod contexts;
 mod globals;
+pub mod lint;
 mod lower;
 mod names;
 mod onbuild;

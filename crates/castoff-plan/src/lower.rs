@@ -15,11 +15,12 @@ mod unused;
 use std::collections::BTreeSet;
 
 use castoff_dockerfile::expand::{ExpandOptions, expand};
-use castoff_dockerfile::lint::is_skipped_above;
+use castoff_dockerfile::lint::{Rule, is_skipped_above};
 use castoff_dockerfile::{Diagnostic, Instruction, InstructionKind, Spanned, suggest};
 use castoff_graph::{BuildGraph, ImageOutput, Op, Origin, PlannedHistory, Vertex, VertexId};
 use castoff_oci::{ImageConfig, Platform};
 
+use crate::lint::undefined_var;
 use crate::names::{StepNames, display, first_line};
 use crate::place::{Checked, Place};
 use crate::planner::Answers;
@@ -268,20 +269,14 @@ impl StageLowering<'_, '_> {
             if scope.is_declared(name) || NOT_EXPORTED.contains(&name.as_str()) {
                 continue;
             }
-            let suggestion = suggest(name, scope.names());
-            let suggestion = suggestion.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
-            self.warn(
-                here,
-                place,
-                "UndefinedVar",
-                format!("usage of undefined variable '${name}'{suggestion}"),
-            );
+            let message = undefined_var::message(name, suggest(name, scope.names()));
+            self.warn(here, place, &undefined_var::RULE, message);
         }
     }
 
     /// Reports a finding of a build check, unless a comment above the instruction skips it (D-027).
-    fn warn(&mut self, here: Here<'_>, place: Place, rule: &'static str, message: String) {
-        if !is_skipped_above(&here.instruction.comments, rule) {
+    fn warn(&mut self, here: Here<'_>, place: Place, rule: &Rule, message: String) {
+        if !is_skipped_above(&here.instruction.comments, rule.name) {
             self.plan.warnings.push(place.warning(rule, message));
         }
     }

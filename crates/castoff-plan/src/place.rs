@@ -1,5 +1,6 @@
 //! Making diagnostics: a place in the source text and a message.
 
+use castoff_dockerfile::lint::Rule;
 use castoff_dockerfile::{Diagnostic, Severity, Span};
 
 /// Where a finding is: the narrowest span, and the lines of the instruction.
@@ -30,8 +31,8 @@ impl Place {
     }
 
     /// Returns the warning of a build check.
-    pub(crate) fn warning(self, rule: &'static str, message: impl Into<String>) -> Diagnostic {
-        self.diagnostic(Severity::Warning, Some(rule), message.into())
+    pub(crate) fn warning(self, rule: &Rule, message: impl Into<String>) -> Diagnostic {
+        self.diagnostic(Severity::Warning, Some(rule.name), message.into())
     }
 
     fn diagnostic(self, severity: Severity, rule: Option<&'static str>, message: String) -> Diagnostic {

@@ -1,12 +1,13 @@
 //! The stages of a file before anything is resolved: what each is based on, what it is called, which
 //! one is wanted, and every mistake that can be seen without knowing an image (section 7).
 
-use castoff_dockerfile::lint::is_skipped_above;
+use castoff_dockerfile::lint::{Rule, is_skipped_above};
 use castoff_dockerfile::{Diagnostic, Dockerfile, Instruction, InstructionKind, Spanned, Stage, suggest};
 use castoff_oci::{Platform, Reference};
 
 use crate::contexts;
 use crate::globals::{self, BuildArgs, Globals};
+use crate::lint::{invalid_default_arg_in_from, undefined_arg_in_from};
 use crate::place::{Checked, Place};
 use crate::suggest::did_you_mean;
 use crate::{NamedContext, PlanOptions, Question};
@@ -232,10 +233,8 @@ impl<'a> Survey<'a> {
             if self.globals.names().any(|known| known == name) {
                 continue;
             }
-            let suggestion = suggest(name, self.globals.names());
-            let suggestion = suggestion.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-            let message = format!("FROM argument '{name}' is not declared{suggestion}");
-            warnings.push(place.warning("UndefinedArgInFrom", message));
+            let message = undefined_arg_in_from::message(name, suggest(name, self.globals.names()));
+            warnings.push(place.warning(&undefined_arg_in_from::RULE, message));
         }
     }
 
@@ -314,14 +313,9 @@ impl<'a> StageInfo<'a> {
 
     /// Returns the warning of a build check about a word of the FROM line, unless a comment above it
     /// skips the check (D-027).
-    pub(crate) fn warning<T>(
-        &self,
-        word: &Spanned<T>,
-        rule: &'static str,
-        message: String,
-    ) -> Option<Diagnostic> {
+    pub(crate) fn warning<T>(&self, word: &Spanned<T>, rule: &Rule, message: String) -> Option<Diagnostic> {
         let from = &self.syntax.from;
-        let skipped = is_skipped_above(&from.comments, rule);
+        let skipped = is_skipped_above(&from.comments, rule.name);
         (!skipped).then(|| Place::new(word.span, from.lines).warning(rule, message))
     }
 
@@ -350,9 +344,8 @@ fn check_default(syntax: &Stage, defaults: &Globals, warnings: &mut Vec<Diagnost
     let place = Place::new(word.span, syntax.from.lines);
     let valid = defaults.expand(word, place).is_ok_and(|expanded| expanded.text.parse::<Reference>().is_ok());
     if !valid {
-        let message =
-            format!("default value for ARG {} results in empty or invalid base image name", word.value);
-        warnings.push(place.warning("InvalidDefaultArgInFrom", message));
+        let message = invalid_default_arg_in_from::message(&word.value);
+        warnings.push(place.warning(&invalid_default_arg_in_from::RULE, message));
     }
 }
 

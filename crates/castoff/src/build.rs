@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
+use castoff_dockerfile::lint::{self, CheckOptions, LintOptions, Preset};
 use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
 use castoff_graph::{BuildGraph, LocalName, VertexId};
 use castoff_oci::{Digest, Platform, Reference};
@@ -152,7 +153,6 @@ pub fn plan(
     if parsed.has_errors() {
         return Err(BuildError::Diagnostics { dockerfile, diagnostics: warnings });
     }
-    warnings.extend(castoff_dockerfile::lint::lint(&parsed.dockerfile, &parsed.source));
     steps.work("[internal] load .dockerignore", events, |_| {
         if let Some(path) = &context {
             let local = context::main_context(path, &dockerfile)?;
@@ -187,6 +187,12 @@ pub fn plan(
         ..PlanOptions::new(host)
     };
     let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
+    let options = LintOptions {
+        stages: Some(plan.stages.iter().map(|stage| stage.index).collect()),
+        target: request.target.clone(),
+    };
+    let findings = lint::lint(&parsed.dockerfile, &parsed.source, &options);
+    warnings.extend(lint::diagnostics(findings));
     warnings.extend(plan.warnings.iter().cloned());
     if let Some(ignore) = world.locals.get(&LocalName::Context).and_then(|local| local.ignore.as_ref()) {
         warnings.extend(ignored_sources(&plan.graph, &parsed.dockerfile, ignore));
@@ -307,9 +313,9 @@ fn check(
     let given = argument(request, "BUILDKIT_DOCKERFILE_CHECK");
     let directive = syntax.check.as_ref().map(|check| check.value.as_str());
     let text = given.or(directive).unwrap_or_default();
-    let options = castoff_dockerfile::lint::CheckOptions::parse(text)
-        .map_err(|error| anyhow::anyhow!("the `check` directive: {error}"))?;
-    warnings.retain(|finding| finding.rule.is_none_or(|rule| options.allows(rule)));
+    let options =
+        CheckOptions::parse(text).map_err(|error| anyhow::anyhow!("the `check` directive: {error}"))?;
+    warnings.retain(|finding| finding.rule.is_none_or(|rule| options.allows(rule, Preset::Build)));
     warnings.sort_by_key(|finding| (finding.lines, finding.span.start));
     let rules: std::collections::BTreeSet<&str> =
         warnings.iter().filter_map(|finding| finding.rule).collect();

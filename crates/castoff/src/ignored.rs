@@ -1,11 +1,19 @@
 //! The build check that needs the context's ignore file: sources that it hides (D-194, D-340).
 
-use castoff_dockerfile::lint::is_skipped_above;
+use castoff_dockerfile::lint::{Level, Origin, Reach, Rule, is_skipped_above};
 use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
 use castoff_graph::{BuildGraph, CopyKind, CopyOp, CopySource, LocalName, Op, SourceOp};
 use castoff_solver::IgnoreFile;
 
-const RULE: &str = "CopyIgnoredFile";
+/// CopyIgnoredFile.
+pub const RULE: Rule = Rule {
+    name: "CopyIgnoredFile",
+    description: "Attempting to Copy file that is excluded by .dockerignore",
+    origin: Origin::buildkit("https://docs.docker.com/go/dockerfile/rule/copy-ignored-file/"),
+    level: Level::Warning,
+    reach: Reach::Stages,
+    page: include_str!("../../../docs/lints/CopyIgnoredFile.md"),
+};
 
 /// Returns a finding for each source of a COPY or ADD of which the ignore file of the main context hides
 /// everything.
@@ -16,14 +24,14 @@ pub fn ignored_sources(graph: &BuildGraph, syntax: &Dockerfile, ignore: &IgnoreF
         let lines = (origin.first_line, origin.last_line);
         let instructions = syntax.stages.iter().flat_map(|stage| &stage.instructions);
         let instruction = instructions.into_iter().find(|instruction| instruction.lines == lines);
-        if instruction.is_some_and(|instruction| is_skipped_above(&instruction.comments, RULE)) {
+        if instruction.is_some_and(|instruction| is_skipped_above(&instruction.comments, RULE.name)) {
             continue;
         }
         for source in hidden(graph, copy, ignore) {
             let verb = if matches!(copy.kind, CopyKind::Copy) { "Copy" } else { "Add" };
             findings.push(Diagnostic {
                 severity: Severity::Warning,
-                rule: Some(RULE),
+                rule: Some(RULE.name),
                 message: format!(
                     "Attempting to {verb} file \"{source}\" that is excluded by {}",
                     ignore.name

@@ -1,7 +1,15 @@
 //! Which checks run: the `check` directive and its kin (D-026 to D-029).
 
-/// Checks that run only when they are asked for.
-const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
+use super::{Origin, rules};
+
+/// Which checks run when a file says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Those that run in BuildKit: for builds and for `--check`.
+    Build,
+    /// Those and castoff's own: for `castoff check`.
+    All,
+}
 
 /// The value of a `check` directive.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,8 +42,12 @@ impl Rules {
     }
 
     fn contains(&self, rule: &str) -> bool {
+        *self == Rules::All || self.names(rule)
+    }
+
+    fn names(&self, rule: &str) -> bool {
         match self {
-            Rules::All => true,
+            Rules::All => false,
             Rules::Named(names) => names.iter().any(|name| name == rule),
         }
     }
@@ -78,10 +90,16 @@ impl CheckOptions {
         Ok(options)
     }
 
-    /// Whether findings of a check are to be shown.
-    pub fn allows(&self, rule: &str) -> bool {
-        let off = EXPERIMENTAL.contains(&rule) && !self.experimental.contains(rule);
-        !off && !self.skip.contains(rule)
+    /// Whether findings of a check are to be shown. `experimental=all` means BuildKit's; castoff's own
+    /// run in a build when they are named, so that a file fails where it fails with BuildKit.
+    pub fn allows(&self, rule: &str, preset: Preset) -> bool {
+        let origin = rules().find(|known| known.name == rule).map(|known| known.origin);
+        let on = match origin {
+            Some(Origin::BuildKit { experimental: true, .. }) => self.experimental.contains(rule),
+            Some(Origin::Castoff) => preset == Preset::All || self.experimental.names(rule),
+            Some(Origin::BuildKit { .. }) | None => true,
+        };
+        on && !self.skip.contains(rule)
     }
 }
 

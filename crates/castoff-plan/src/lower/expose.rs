@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use castoff_dockerfile::Spanned;
 use castoff_dockerfile::expand::{ExpandOptions, expand_words};
+use castoff_dockerfile::lint::expose_proto_casing;
 use serde_json::{Map, Value};
 
+use crate::lint::expose_invalid_format;
 use crate::place::Checked;
 
 use super::{Here, StageLowering};
@@ -20,17 +22,14 @@ impl StageLowering<'_, '_> {
             for specification in self.port_words(here, word)? {
                 let port = Port::parse(&specification).map_err(|message| place.error(message))?;
                 if port.mapped {
-                    let message = format!(
-                        "EXPOSE instruction should not define an IP address or host-port mapping, found \
-                         '{specification}'"
-                    );
-                    self.warn(here, place, "ExposeInvalidFormat", message);
+                    let message = expose_invalid_format::message(&specification);
+                    self.warn(here, place, &expose_invalid_format::RULE, message);
                 }
-                if port.protocol != port.protocol.to_lowercase() {
-                    let message = format!(
-                        "defined protocol '{specification}' in EXPOSE instruction should be lowercase"
-                    );
-                    self.warn(here, place, "ExposeProtoCasing", message);
+                // Words without variables are checked without a plan.
+                let literal = here.trigger.is_none() && expose_proto_casing::is_literal(&word.value);
+                if !literal && port.protocol != port.protocol.to_lowercase() {
+                    let message = expose_proto_casing::message(&specification);
+                    self.warn(here, place, &expose_proto_casing::RULE, message);
                 }
                 let protocol = port.protocol.to_lowercase();
                 ports.extend((port.first..=port.last).map(|number| format!("{number}/{protocol}")));

@@ -4,6 +4,7 @@ use castoff_graph::{LocalName, Op, SourceOp, Vertex, VertexId};
 use castoff_oci::{ImageConfig, Platform};
 
 use crate::Question;
+use crate::lint::invalid_base_image_platform;
 use crate::names::StepNames;
 use crate::paths;
 use crate::place::Checked;
@@ -118,11 +119,8 @@ fn image(
         && (found.os != question.platform.os || found.architecture != question.platform.architecture)
     {
         let word = &stage.syntax.from.image;
-        let message = format!(
-            "base image {} was pulled with platform \"{found}\", expected \"{}\" for current build",
-            word.value, question.platform
-        );
-        plan.warnings.extend(stage.warning(word, "InvalidBaseImagePlatform", message));
+        let message = invalid_base_image_platform::message(&word.value, found, &question.platform);
+        plan.warnings.extend(stage.warning(word, &invalid_base_image_platform::RULE, message));
     }
     // When the user named no platform, that of the only image there is may serve (D-123).
     let platform = match found {

@@ -5,6 +5,7 @@ use castoff_dockerfile::{ArgDeclaration, KeyValues, Spanned};
 use castoff_graph::{Op, WorkdirOp};
 use serde_json::{Map, Value};
 
+use crate::lint::workdir_relative_path;
 use crate::paths;
 use crate::place::Checked;
 
@@ -123,10 +124,8 @@ impl StageLowering<'_, '_> {
     pub(super) fn workdir(&mut self, here: Here<'_>, word: &Spanned<String>) -> Checked<()> {
         let written = self.word(here, word)?;
         if !self.state.workdir_set && !written.starts_with('/') {
-            let message = format!(
-                "relative workdir \"{written}\" can have unexpected results if the base image changes"
-            );
-            self.warn(here, here.at(word), "WorkdirRelativePath", message);
+            let message = workdir_relative_path::message(&written);
+            self.warn(here, here.at(word), &workdir_relative_path::RULE, message);
         }
         self.state.workdir_set = true;
         let path = paths::absolute(self.workdir_path(), &written);

@@ -28,7 +28,7 @@ fn global_argument_is_unseen_until_redeclared() {
     // D-064, D-085.
     let build = build("ARG A=1\nFROM alpine\nENV B=$A\nARG A\nENV C=$A\n");
     check(&build.config(), r#"{"Env":["B=","C=1"]}"#);
-    check(&build.warnings(), "UndefinedVar: usage of undefined variable '$A' (line 3)");
+    check(&build.warnings(), "UndefinedVar: Usage of undefined variable '$A' (line 3)");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn undefined_variable_is_reported_with_a_suggestion() {
     // D-331: declared arguments without value and RUN do not count.
     check(
         &build("FROM alpine\nENV FOO=1\nARG BAR\nCOPY $FOOO$BAR /x\nRUN $NOWHERE\n").warnings(),
-        "UndefinedVar: usage of undefined variable '$FOOO' (did you mean $FOO?) (line 4)",
+        "UndefinedVar: Usage of undefined variable '$FOOO' (did you mean $FOO?) (line 4)",
     );
 }
 

@@ -61,7 +61,7 @@ fn workdir_belongs_to_the_user_and_has_the_epoch() {
 #[test]
 fn relative_workdir_is_reported_once_per_chain() {
     // D-250, D-332.
-    let text = "relative workdir \"a\" can have unexpected results if the base image changes";
+    let text = "Relative workdir \"a\" can have unexpected results if the base image changes";
     check(
         &build("FROM alpine\nWORKDIR a\nWORKDIR b\n").warnings(),
         &format!("WorkdirRelativePath: {text} (line 2)"),
@@ -137,9 +137,15 @@ fn host_ports_are_accepted_and_dropped() {
     check(
         &build.warnings(),
         &format!(
-            "{text} '127.0.0.1:8080:80' (line 2)\n{text} '5:6/TCP' (line 2)\nExposeProtoCasing: defined protocol \
-             '5:6/TCP' in EXPOSE instruction should be lowercase (line 2)\n{text} '[::1]:1:2/tcp' (line 2)"
+            "{text} '127.0.0.1:8080:80' (line 2)\n{text} '5:6/TCP' (line 2)\n{text} '[::1]:1:2/tcp' (line 2)"
         ),
+    );
+    // Words without variables are checked without a plan.
+    let build = crate::build::build("FROM scratch\nARG P=7/UDP\nEXPOSE 8/TCP $P\n");
+    check(&build.history(), "-- ARG P=7/UDP\n-- EXPOSE [7/udp 8/tcp]");
+    check(
+        &build.warnings(),
+        "ExposeProtoCasing: Defined protocol '7/UDP' in EXPOSE instruction should be lowercase (line 3)",
     );
 }
 

@@ -258,7 +258,7 @@ fn default_that_makes_no_image_name_is_reported() {
     // D-338.
     check(
         &build("ARG IMAGE\nFROM $IMAGE\n").arg("IMAGE", "alpine").warnings(),
-        "InvalidDefaultArgInFrom: default value for ARG $IMAGE results in empty or invalid base image name (line 2)",
+        "InvalidDefaultArgInFrom: Default value for ARG $IMAGE results in empty or invalid base image name (line 2)",
     );
 }
 
@@ -266,7 +266,7 @@ fn default_that_makes_no_image_name_is_reported() {
 fn checks_are_skipped_by_a_comment_above() {
     // D-027.
     let source = "ARG X\n# check=skip=UndefinedArgInFrom\nFROM alpine$NOPE\n# check=skip=UndefinedVar\nENV A=$B\nENV A=$C\n";
-    check(&build(source).warnings(), "UndefinedVar: usage of undefined variable '$C' (line 6)");
+    check(&build(source).warnings(), "UndefinedVar: Usage of undefined variable '$C' (line 6)");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn base_of_another_platform_is_used_with_a_warning() {
     check(&explicit.graph_lines(&["output", "platform"]), "platform: linux/amd64\noutput linux/amd64: v1");
     check(
         &explicit.warnings(),
-        "InvalidBaseImagePlatform: base image arm was pulled with platform \"linux/arm64\", expected \"linux/amd64\" \
+        "InvalidBaseImagePlatform: Base image arm was pulled with platform \"linux/arm64\", expected \"linux/amd64\" \
          for current build (line 1)",
     );
     assert_eq!(explicit.plan().outputs.remove(0).config.architecture, "amd64");

@@ -15,4 +15,5 @@ mod onbuild;
 mod platforms;
 mod print;
 mod robust;
+mod rules;
 mod run;

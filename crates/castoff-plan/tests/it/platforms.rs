@@ -187,12 +187,12 @@ LABEL for=$TARGETPLATFORM by=$BUILDPLATFORM
 fn a_finding_of_all_platforms_is_said_once() {
     let twice =
         build("FROM alpine\nRUN echo $NOPE\nLABEL a=$NOPE\n").platforms(&["linux/amd64", "linux/arm64"]);
-    check(&twice.warnings(), "UndefinedVar: usage of undefined variable '$NOPE' (line 3)");
+    check(&twice.warnings(), "UndefinedVar: Usage of undefined variable '$NOPE' (line 3)");
     // D-335: a base that lies about its platform is found for the platform that is betrayed.
     let lying = build("FROM odd\n").image("odd", image(&[])).platforms(&["linux/amd64", "linux/arm64"]);
     check(
         &lying.warnings(),
-        "InvalidBaseImagePlatform: base image odd was pulled with platform \"linux/amd64\", expected \"linux/arm64\" \
+        "InvalidBaseImagePlatform: Base image odd was pulled with platform \"linux/amd64\", expected \"linux/arm64\" \
          for current build (line 1)",
     );
 }
