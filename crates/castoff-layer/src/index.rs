@@ -100,6 +100,11 @@ impl TarIndex {
         self.entries.is_empty()
     }
 
+    /// Returns whether the layer passes through directories that it has no entry for.
+    pub fn has_implied(&self) -> bool {
+        self.entries.iter().any(|entry| entry.implied)
+    }
+
     pub(crate) fn get(&self, position: usize) -> &IndexEntry {
         &self.entries[position]
     }

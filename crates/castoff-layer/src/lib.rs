@@ -35,6 +35,7 @@
 mod apply;
 mod compress;
 mod entry;
+mod erofs;
 mod index;
 mod rootfs;
 mod tar_header;
@@ -48,6 +49,7 @@ mod xattr;
 pub use apply::{Applied, ApplyError, ApplyOptions, OpaqueXattr, Ownership, apply};
 pub use compress::{CompressOptions, Compression, compress, decompress, detect};
 pub use entry::{Entry, EntryKind, Timestamp};
+pub use erofs::ErofsError;
 pub use index::{IndexError, TarIndex};
 pub use rootfs::Rootfs;
 pub use tar_header::{Field, is_tar};

@@ -1,5 +1,5 @@
-//! Four opinions of a stack of layers that must be one: the kernel's overlayfs over unpacked layers, plain
-//! unpacking of one layer over the other, and views over directories and over tars.
+//! Five opinions of a stack of layers that must be one: the kernel's overlayfs over unpacked layers and over
+//! EROFS images, plain unpacking of one layer over the other, and views over directories and over tars.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,7 +14,7 @@ use castoff_layer::{
 use proptest::prelude::*;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::kit::{directory, file, is_root, opaque, symlink, tar, whiteout};
+use crate::kit::{directory, entry, file, hardlink, is_root, opaque, symlink, tar, whiteout};
 
 /// An overlay that is unmounted at the end of the test, whatever the end is.
 struct Mounted(PathBuf);
@@ -34,6 +34,16 @@ fn overlay(layers: &[PathBuf], target: &Path, opaque: OpaqueXattr) -> Option<Mou
         Ok(()) => Some(Mounted(target.to_owned())),
         Err(rustix::io::Errno::PERM) => None,
         Err(error) => panic!("overlay cannot be mounted: {error}"),
+    }
+}
+
+/// Mounts an EROFS image of a tar, or returns `None` where the kernel does not mount images from files.
+fn mount_image(image: &Path, tar: &Path, target: &Path) -> Option<Mounted> {
+    let data = std::ffi::CString::new(format!("device={}", tar.display())).unwrap();
+    match mount(image, target, "erofs", MountFlags::RDONLY, Some(data.as_c_str())) {
+        Ok(()) => Some(Mounted(target.to_owned())),
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::NODEV | rustix::io::Errno::NOTBLK) => None,
+        Err(error) => panic!("the image cannot be mounted: {error}"),
     }
 }
 
@@ -85,7 +95,7 @@ fn check(layers: &[Vec<Entry>], opaque: OpaqueXattr) {
     let merged = temporary.path().join("merged");
     std::fs::create_dir(&plain).unwrap();
     std::fs::create_dir(&merged).unwrap();
-    let mut bodies = Vec::new();
+    let (mut bodies, mut images) = (Vec::new(), Vec::new());
     let (mut directories, mut tars) = (Vec::new(), Vec::new());
     for (index, layer) in layers.iter().enumerate() {
         let bytes = tar(layer);
@@ -99,14 +109,38 @@ fn check(layers: &[Vec<Entry>], opaque: OpaqueXattr) {
         File::create(&path).unwrap().write_all(&bytes).unwrap();
         let file = File::open(&path).unwrap();
         let tar_index = Arc::new(TarIndex::build(&file).unwrap());
+        let image = temporary.path().join(format!("{index}.erofs"));
+        std::fs::write(&image, tar_index.to_erofs(bytes.len() as u64, &mut |_| None).unwrap()).unwrap();
+        images.push((image, path));
         tars.push(Arc::new(Tree::tar(file, tar_index)));
         bodies.push(body);
     }
     let Some(_mounted) = overlay(&bodies, &merged, opaque) else { return };
     let kernel = listing(&stream(&merged));
-    assert_eq!(listing(&stream(&plain)), kernel, "plain unpacking and the kernel: {layers:#?}");
-    assert_eq!(listing(&stream_view(&View::new(directories))), kernel, "a view of directories: {layers:#?}");
-    assert_eq!(listing(&stream_view(&View::new(tars))), kernel, "a view of tars: {layers:#?}");
+    let check = |found: Vec<u8>, what: &str| {
+        let found = listing(&found);
+        let first = found.iter().zip(&kernel).find(|(found, kernel)| found != kernel);
+        assert_eq!((first, found.len()), (None, kernel.len()), "{what}: {layers:#?}");
+    };
+    check(stream(&plain), "plain unpacking and the kernel");
+    check(stream_view(&View::new(directories)), "a view of directories");
+    check(stream_view(&View::new(tars)), "a view of tars");
+    // Attributes of users are overlayfs's marks only in a user namespace, where images are not mounted.
+    if opaque == OpaqueXattr::Trusted {
+        let lowers: Vec<PathBuf> =
+            (0..images.len()).map(|index| temporary.path().join(format!("image-{index}"))).collect();
+        let mut mounted = Vec::new();
+        for ((image, tar), lower) in images.iter().zip(&lowers) {
+            std::fs::create_dir(lower).unwrap();
+            mounted.push(mount_image(image, tar, lower));
+        }
+        if mounted.iter().all(Option::is_some) {
+            let again = temporary.path().join("again");
+            std::fs::create_dir(&again).unwrap();
+            let _overlay = overlay(&lowers, &again, opaque);
+            check(stream(&again), "images");
+        }
+    }
 }
 
 fn leaf(path: String, kind: u8, size: u64) -> Entry {
@@ -155,6 +189,46 @@ proptest! {
             check(&layers, if user { OpaqueXattr::User } else { OpaqueXattr::Trusted });
         }
     }
+}
+
+/// Everything that the format stores in a place of its own: several blocks of names, links within and
+/// beyond a block, attributes, devices, large numbers.
+#[test]
+fn an_image_has_what_its_tar_has() {
+    if !is_root() {
+        return;
+    }
+    let mut entries = vec![directory("d"), file("empty", 0), file("long", 5_000), symlink("in", "elsewhere")];
+    entries.extend((0..200).map(|number| file(format!("d/a-name-of-some-length-{number:03}"), number)));
+    entries.push(file(format!("d/{}", "n".repeat(255)), 600));
+    entries.push(symlink("beyond", &"t".repeat(3_000)));
+    entries.push(symlink("brim", &"t".repeat(448)));
+    let mut marked = file("marked", 700);
+    marked.xattrs.insert(b"user.large".to_vec(), vec![b'v'; 2_000]);
+    marked.xattrs.insert(b"user.small".to_vec(), b"x".to_vec());
+    (marked.mode, marked.uid, marked.gid) = (0o6755, 4_000_000_000, 70_000);
+    entries.push(marked);
+    entries.push(entry("null", EntryKind::CharDevice { major: 1, minor: 3 }));
+    entries.push(entry("disk", EntryKind::BlockDevice { major: 259, minor: 70_000 }));
+    entries.push(entry("pipe", EntryKind::Fifo));
+    let mut old = file("old", 1);
+    (old.mtime.seconds, old.mtime.nanos) = (-1_000_000, 999_999_999);
+    entries.push(old);
+    check(&[entries, vec![file("top", 1)]], OpaqueXattr::Trusted);
+}
+
+#[test]
+fn what_an_image_cannot_hold_is_said() {
+    let check = |entries: &[Entry], expected: &str| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&tar(entries)).unwrap();
+        let index = TarIndex::build(&file).unwrap();
+        assert_eq!(index.to_erofs(0, &mut |_| None).unwrap_err().to_string(), expected);
+    };
+    check(&[hardlink("a", "elsewhere")], "`a` is a hard link to something that is not in the layer");
+    let device = entry("device", EntryKind::CharDevice { major: 5_000, minor: 1 });
+    check(&[device], "`device` is larger than an EROFS image takes");
+    check(&[file("n".repeat(600), 1)], "`` is larger than an EROFS image takes");
 }
 
 #[test]
