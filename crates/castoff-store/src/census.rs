@@ -201,7 +201,7 @@ impl Census {
                 self.add(Item::Blob(digest), path, &metadata);
             }
         }
-        for directory in ["diffs", ALIASES, "sizes", "variants", "indexes", "slots", "memos"] {
+        for directory in ["diffs", ALIASES, "sizes", "variants", "indexes", "erofs", "slots", "memos"] {
             for (path, metadata) in files_below(&store.path(directory))? {
                 let relative =
                     path.strip_prefix(store.root()).unwrap_or(&path).to_string_lossy().into_owned();
@@ -265,7 +265,6 @@ impl Census {
             self.nodes[node].description = record.name;
             match &record.outcome {
                 RecordOutcome::Layer(id) => self.refer_to_layer(node, id, by_diff),
-                RecordOutcome::Blob(digest) => self.refer(node, &Item::Blob(*digest)),
                 RecordOutcome::Alias(_) | RecordOutcome::Empty => {}
             }
             for blob in [record.log, record.files].into_iter().flatten() {

@@ -1,7 +1,7 @@
 //! Layers: directory bodies, and what is remembered about them.
 //!
 //! A layer may have a directory body here, a tar body among the blobs (named by its diff id), or both. What
-//! is known of it besides - its diff id, its compressed forms, the index of its tar - are memos, and may be
+//! is known of it besides - its diff id, its compressed forms, the index and the image of its tar - are memos, and may be
 //! lost at any time.
 
 use std::fmt;
@@ -159,6 +159,31 @@ impl Store {
     /// When they cannot be written.
     pub fn set_layer_index(&self, diff_id: &DiffId, index: &[u8]) -> Result<(), LayerError> {
         Ok(self.write_file(&sharded("indexes", &diff_id.0.hex(), ""), index)?)
+    }
+
+    /// Returns the EROFS image that shows the layer's tar, if [`Store::set_layer_image`] was given one, and
+    /// marks it as used.
+    pub fn layer_image(&self, diff_id: &DiffId) -> Option<PathBuf> {
+        let path = self.path(sharded("erofs", &diff_id.0.hex(), ""));
+        touch(&path).map(|_| path)
+    }
+
+    /// Keeps an EROFS image whose data is in the layer's tar, and returns where it is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_layer_image(&self, diff_id: &DiffId, image: &[u8]) -> Result<PathBuf, LayerError> {
+        let relative = sharded("erofs", &diff_id.0.hex(), "");
+        self.write_file(&relative, image)?;
+        Ok(self.path(relative))
+    }
+
+    /// Forgets an image that the kernel does not take.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_layer_image(&self, diff_id: &DiffId) -> Result<(), LayerError> {
+        Ok(remove_tree(&self.path(sharded("erofs", &diff_id.0.hex(), "")))?)
     }
 
     pub(crate) fn layer_path(&self, id: &LayerId) -> PathBuf {

@@ -14,6 +14,7 @@
 //!   sizes/<layer id>                    bytes a directory body takes on disk
 //!   variants/<2 hex>/<diff>.<name>.json compressed form of a layer
 //!   indexes/<2 hex>/<diff>              index of a layer's tar
+//!   erofs/<2 hex>/<diff>                image that shows a layer's tar
 //!   records/<2 hex>/<key>.json          what a step was and gave
 //!   slots/<2 hex>/<slot>.json           key that a step of some name had last
 //!   memos/<name>                        file digests of a tree, by stat

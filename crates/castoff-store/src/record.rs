@@ -51,8 +51,6 @@ pub enum RecordOutcome {
     Layer(LayerId),
     /// The same as the step with this key.
     Alias(Digest),
-    /// Bytes that were fetched.
-    Blob(Digest),
     /// Nothing: its input unchanged.
     Empty,
 }

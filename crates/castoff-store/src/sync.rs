@@ -87,6 +87,7 @@ fn sweep(root: &Path, mark: SystemTime) -> Result<(), FileError> {
         "sizes",
         "variants",
         "indexes",
+        "erofs",
         "records",
         "slots",
         "memos",

@@ -100,6 +100,12 @@ fn what_is_known_of_a_layer_is_remembered() {
     assert_eq!(kit.store.layer_index(&diff_id), None);
     kit.store.set_layer_index(&diff_id, b"index").unwrap();
     assert_eq!(kit.store.layer_index(&diff_id).unwrap(), b"index");
+    assert_eq!(kit.store.layer_image(&diff_id), None);
+    let path = kit.store.set_layer_image(&diff_id, b"image").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"image");
+    assert_eq!(kit.other().layer_image(&diff_id), Some(path));
+    kit.store.remove_layer_image(&diff_id).unwrap();
+    assert_eq!(kit.store.layer_image(&diff_id), None);
 }
 
 #[test]
