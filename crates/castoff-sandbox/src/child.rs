@@ -19,6 +19,7 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::control::{self, Report};
+use crate::erofs;
 use crate::mounts;
 use crate::process;
 use crate::reap;
@@ -199,6 +200,7 @@ fn start(
     proc: Option<OwnedFd>,
 ) -> Result<libc::pid_t, Failure> {
     let memory = mounts::memory()?;
+    let spec = &*erofs::mount_images(spec, &memory)?;
     let places = root::places(spec)?;
     let tree = root::mount_root(spec, &memory, &places)?;
     mounts::attach_root(&tree, &memory)?;

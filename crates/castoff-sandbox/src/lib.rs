@@ -12,6 +12,7 @@ mod cancel;
 mod capability;
 mod child;
 mod control;
+mod erofs;
 mod mounts;
 mod probe;
 mod process;
@@ -28,9 +29,10 @@ mod user;
 
 pub use cancel::Cancel;
 pub use child::child_main_if_requested;
+pub use erofs::{can_mount as can_mount_erofs, takes_images};
 pub use probe::{Ability, Machine, probe};
 pub use run::{Exit, RunError, Status, Stream, Usage, run};
 pub use spec::{
-    MountKind, MountSpec, Network, Output, ProcessSpec, ProvidedFile, Rlimit, SecretBytes, Stdin,
+    Lower, MountKind, MountSpec, Network, Output, ProcessSpec, ProvidedFile, Rlimit, SecretBytes, Stdin,
 };
 pub use user::{EnterError, EnterOptions, Entered, IdMap, enter_user_namespace};

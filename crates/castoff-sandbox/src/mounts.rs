@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::child::{Failure, Step};
+use crate::erofs;
 use crate::root::{Overlay, open_inside};
 use crate::spec::{MountKind, MountSpec, ProcessSpec};
 use crate::sys;
@@ -170,6 +171,7 @@ fn mounted(
         }
         MountKind::Overlay { lowers, upper, work, source, writable } => {
             let writable_in = Some((upper.as_path(), work.as_path()));
+            let lowers = &erofs::directories(lowers);
             let whole = Overlay { lowers, writable: writable_in, userxattr }.mount(memory)?;
             if !writable {
                 sys::set_mount_attributes(&whole, RDONLY).step("making a mount read-only")?;
@@ -382,7 +384,7 @@ pub(crate) fn memory() -> Result<OwnedFd, Failure> {
 }
 
 /// Makes a directory to attach something to; the same one for each of that name.
-fn place_in(memory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+pub(crate) fn place_in(memory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
     match rustix::fs::mkdirat(memory, name, Mode::from_raw_mode(0o700)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(Failure::kernel("making a directory in memory", error, name)),
@@ -390,7 +392,7 @@ fn place_in(memory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
     open_inside(memory, Path::new(name), OFlags::PATH).step("opening a directory in memory")
 }
 
-fn move_to(mount: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
+pub(crate) fn move_to(mount: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mount, c"", place, c"", flags)
 }

@@ -55,7 +55,7 @@ pub fn probe(directory: &Path, entered: &Entered) -> Machine {
     abilities
         .push(trial("pid namespace", &|| unshared(libc::CLONE_NEWPID, "processes of a step die with it")));
     abilities.push(cgroups());
-    abilities.push(erofs(entered));
+    abilities.push(erofs(entered, directory));
     Machine { abilities }
 }
 
@@ -208,15 +208,16 @@ fn cgroups() -> Ability {
     Ability { name: "cgroups", ok: unified, detail: detail.to_owned() }
 }
 
-fn erofs(entered: &Entered) -> Ability {
-    let known = fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("erofs"));
-    let ok = known && *entered == Entered::Root;
-    let detail = match (known, ok) {
-        (_, true) => "known to the kernel; not used yet",
-        (true, false) => "known to the kernel, but not mountable in a user namespace",
-        (false, _) => "not known to the kernel, or its module is not loaded",
+fn erofs(entered: &Entered, directory: &Path) -> Ability {
+    let (ok, detail) = match crate::erofs::takes_images(directory) {
+        Err(reason) => (false, format!("{reason}: layers are unpacked")),
+        Ok(()) if *entered != Entered::Root => (
+            false,
+            "known to the kernel, but not mountable in a user namespace: layers are unpacked".to_owned(),
+        ),
+        Ok(()) => (true, "layers are mounted and not unpacked".to_owned()),
     };
-    Ability { name: "erofs", ok, detail: detail.to_owned() }
+    Ability { name: "erofs", ok, detail }
 }
 
 /// Runs a trial in a child and returns what it said.
