@@ -7,7 +7,6 @@ mod from;
 mod healthcheck;
 mod meta;
 mod mount;
-mod remote;
 mod run;
 mod signal;
 mod sources;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use castoff_layer::{ApplyOptions, TarIndex, TarOptions, TarWriter, Tree, TreeError, TreeOptions, View};
@@ -122,17 +123,27 @@ pub enum BodyError {
 
 /// Finds and makes bodies of layers for one build.
 pub struct Bodies<'w> {
-    world: &'w World,
+    pub(crate) world: &'w World,
     bases: Mutex<HashMap<LayerId, BaseLayer>>,
-    trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
+    pub(crate) trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
     /// One lock per layer, so that two steps of one build do not unpack the same base.
-    making: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
+    pub(crate) making: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
+    /// Whether the kernel was asked about an image, and refused it.
+    pub(crate) images_tried: AtomicBool,
+    pub(crate) images_refused: AtomicBool,
 }
 
 impl<'w> Bodies<'w> {
     /// Returns the bodies that `world`'s store has.
     pub fn new(world: &'w World) -> Bodies<'w> {
-        Bodies { world, bases: Mutex::default(), trees: Mutex::default(), making: Mutex::default() }
+        Bodies {
+            world,
+            bases: Mutex::default(),
+            trees: Mutex::default(),
+            making: Mutex::default(),
+            images_tried: AtomicBool::new(false),
+            images_refused: AtomicBool::new(false),
+        }
     }
 
     /// Makes the origin of a base layer known.
@@ -201,6 +212,26 @@ impl<'w> Bodies<'w> {
         Ok(made.into_iter().map(|(path, _)| path).collect())
     }
 
+    /// Returns the directory body of a layer that lies over others.
+    pub(crate) fn directory_over(
+        &self,
+        id: &LayerId,
+        below: &[SnapshotLayer],
+        messenger: &Messenger,
+    ) -> Result<PathBuf, BodyError> {
+        let (path, implied) = self.directory(id, messenger)?;
+        if !implied.is_empty() {
+            adopt(&self.view(below, messenger)?, &path, &implied)?;
+        }
+        Ok(path)
+    }
+
+    /// Returns the diff id of a layer where that takes no work.
+    pub(crate) fn known_diff_id(&self, id: &LayerId) -> Option<DiffId> {
+        let known = self.world.store.layer_diff(id).map(|diff| diff.diff_id);
+        known.or_else(|| Some(self.base(id)?.diff_id))
+    }
+
     fn tree(&self, layer: &SnapshotLayer, messenger: &Messenger) -> Result<Arc<Tree>, BodyError> {
         let id = match layer {
             SnapshotLayer::Directory(path) => {
@@ -214,17 +245,28 @@ impl<'w> Bodies<'w> {
             return Ok(Arc::clone(tree));
         }
         let store = &self.world.store;
-        let tar = store.layer_diff(id).map(|diff| diff.diff_id.0).or_else(|| Some(self.base(id)?.diff_id.0));
-        let tar = match tar {
-            Some(digest) if store.layer_dir(id).is_none() => store.open_blob(&digest)?,
-            _ => None,
+        let tar = match self.known_diff_id(id) {
+            Some(_) if store.layer_dir(id).is_some() => None,
+            // A tar is made of what is downloaded only where it will not be unpacked after all.
+            Some(_) if self.makes_images() => self.tar(id, messenger)?,
+            Some(diff_id) => store.blob(&diff_id.0),
+            None => None,
         };
-        let tree = match tar {
-            Some(file) => {
-                let index = TarIndex::build(&file)
-                    .map_err(|source| BodyError::Index { layer: id.to_string(), source })?;
-                Tree::tar(file, Arc::new(index))
-            }
+        let tar = match tar {
+            Some(tar) => store.open_blob(&tar.digest)?,
+            None => None,
+        };
+        let indexed = match tar {
+            None => None,
+            Some(file) => match TarIndex::build(&file) {
+                Ok(index) => Some((file, index)),
+                // What is wrong with a foreign tar, unpacking says better.
+                Err(_) if self.base(id).is_some() => None,
+                Err(source) => return Err(BodyError::Index { layer: id.to_string(), source }),
+            },
+        };
+        let tree = match indexed {
+            Some((file, index)) => Tree::tar(file, Arc::new(index)),
             None => {
                 let (path, _) = self.directory(id, messenger)?;
                 let machine = &self.world.machine;
@@ -255,14 +297,11 @@ impl<'w> Bodies<'w> {
         if let Some(path) = store.layer_dir(id) {
             return Ok((path, Vec::new()));
         }
-        let base = self.base(id);
-        let diff_id =
-            store.layer_diff(id).map(|diff| diff.diff_id).or(base.as_ref().map(|base| base.diff_id));
-        let Some(diff_id) = diff_id else { return Err(BodyError::Missing(id.to_string())) };
+        let Some(diff_id) = self.known_diff_id(id) else { return Err(BodyError::Missing(id.to_string())) };
         let (digest, reader): (Digest, Box<dyn Read + Send>) = match store.open_blob(&diff_id.0)? {
             Some(file) => (diff_id.0, Box::new(file)),
             None => {
-                let Some(base) = base else { return Err(BodyError::Missing(id.to_string())) };
+                let Some(base) = self.base(id) else { return Err(BodyError::Missing(id.to_string())) };
                 (base.descriptor.digest, self.open_base(&base, messenger)?)
             }
         };
@@ -335,6 +374,9 @@ impl<'w> Bodies<'w> {
     pub fn diff(&self, id: &LayerId) -> Result<LayerDiff, BodyError> {
         if let Some(diff) = self.world.store.layer_diff(id) {
             return Ok(diff);
+        }
+        if let Some(tar) = self.stored_tar(id) {
+            return Ok(LayerDiff { diff_id: DiffId(tar.digest), size: tar.size });
         }
         let Some(path) = self.world.store.layer_dir(id) else {
             return Err(BodyError::Missing(id.to_string()));

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use castoff_sandbox::{MountKind, MountSpec, ProcessSpec};
+use castoff_sandbox::{Lower, MountKind, MountSpec, ProcessSpec};
 use castoff_store::{ActiveLayer, LayerId};
 
 use crate::World;
@@ -15,7 +15,8 @@ use crate::step::StepError;
 
 /// A root that is ready. Dropped before it is kept, it leaves nothing.
 pub struct ProcessRoot {
-    lowers: Vec<PathBuf>,
+    /// Top first.
+    lowers: Vec<Lower>,
     upper: ActiveLayer,
     /// The machine's system directories, when the snapshot stands on the machine's own root, each with an
     /// upper directory of its own.
@@ -38,13 +39,17 @@ impl ProcessRoot {
             Some((first, rest)) if *first == machine => (true, rest),
             _ => (false, layers),
         };
-        let lowers = stacked(bodies.directories(stored, messenger)?);
         let mut system = Vec::new();
-        if on_machine {
-            for directory in machine_root::system_directories(&lowers, world.store.root()) {
+        let lowers = if on_machine {
+            // Parts of these directories are mounted apart.
+            let directories = stacked(bodies.directories(stored, messenger)?);
+            for directory in machine_root::system_directories(&directories, world.store.root()) {
                 system.push((directory, world.store.prepare_layer()?));
             }
-        }
+            directories.into_iter().map(Lower::Directory).collect()
+        } else {
+            stacked(bodies.lowers(stored, messenger)?)
+        };
         Ok(ProcessRoot { lowers, upper: world.store.prepare_layer()?, system })
     }
 
@@ -56,7 +61,7 @@ impl ProcessRoot {
         let mount = |(directory, upper): &(SystemDirectory, ActiveLayer)| MountSpec {
             target: Path::new("/").join(directory.name),
             kind: MountKind::Overlay {
-                lowers: directory.lowers.clone(),
+                lowers: directory.lowers.iter().cloned().map(Lower::Directory).collect(),
                 upper: upper.fs().to_owned(),
                 work: upper.work().to_owned(),
                 source: PathBuf::new(),
@@ -82,11 +87,11 @@ impl ProcessRoot {
     }
 }
 
-/// Returns directories top first, of equal ones only the topmost: overlayfs takes each once, and what a
-/// layer does twice it does the last time.
-pub(crate) fn stacked(mut directories: Vec<PathBuf>) -> Vec<PathBuf> {
-    directories.reverse();
+/// Returns layers top first, of equal ones only the topmost: overlayfs takes each once, and what a layer
+/// does twice it does the last time.
+pub(crate) fn stacked<L: Ord + Clone>(mut lowers: Vec<L>) -> Vec<L> {
+    lowers.reverse();
     let mut seen = std::collections::BTreeSet::new();
-    directories.retain(|directory| seen.insert(directory.clone()));
-    directories
+    lowers.retain(|lower| seen.insert(lower.clone()));
+    lowers
 }

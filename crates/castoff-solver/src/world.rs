@@ -68,6 +68,8 @@ pub struct MachineMode {
     pub ownership: Ownership,
     /// Whether the process is in a user namespace of its own.
     pub user_namespace: bool,
+    /// Whether layers may be EROFS images instead of directories.
+    pub images: bool,
     /// Threads that a build may use for running steps at once.
     pub jobs: usize,
 }

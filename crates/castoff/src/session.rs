@@ -9,8 +9,9 @@ use castoff_registry::{Client, Config, ConfigEnvironment};
 use castoff_sandbox::{Cancel, Entered, IdMap};
 use castoff_solver::{MachineMode, World};
 use castoff_store::{Boot, Lease, Store};
+use clap::ValueEnum as _;
 
-use crate::args::{Environment, GlobalArgs};
+use crate::args::{Environment, GlobalArgs, Snapshotter};
 use crate::host;
 
 /// An open store and what surrounds it. The lease keeps what the command uses from collection.
@@ -43,6 +44,7 @@ pub fn open(
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let store = Store::open(&root, &Boot { boot_id: boot_id.trim().to_owned() })
         .with_context(|| format!("opening the store `{}`", root.display()))?;
+    let images = images(global, environment, entered, &root)?;
     let lease = if options.lease { Some(store.lease()?) } else { None };
     let cancel = Cancel::new().context("preparing to be interrupted")?;
     let stop = cancel.clone();
@@ -54,7 +56,7 @@ pub fn open(
         registry,
         locals: Default::default(),
         secrets: Default::default(),
-        machine: mode(entered, options.jobs.unwrap_or_else(|| processors.max(4))),
+        machine: mode(entered, options.jobs.unwrap_or_else(|| processors.max(4)), images),
         host: host::host_files(),
         cancel,
         clock: now,
@@ -62,7 +64,35 @@ pub fn open(
     Ok(Session { world, _lease: lease })
 }
 
-fn mode(entered: &Entered, jobs: usize) -> MachineMode {
+/// Decides whether layers may be EROFS images (B-197). Asked for and impossible is an error.
+fn images(
+    global: &GlobalArgs,
+    environment: &Environment,
+    entered: &Entered,
+    store: &std::path::Path,
+) -> anyhow::Result<bool> {
+    let wanted = match (global.snapshotter, environment.filled("CASTOFF_SNAPSHOTTER")) {
+        (Some(kind), _) => kind,
+        (None, None) => Snapshotter::Auto,
+        (None, Some(text)) => Snapshotter::from_str(text, false).map_err(|_| {
+            anyhow::anyhow!("CASTOFF_SNAPSHOTTER is `{text}`: expected auto, directory or erofs")
+        })?,
+    };
+    match (wanted, wanted != Snapshotter::Directory && *entered != Entered::Root) {
+        (Snapshotter::Directory, _) => Ok(false),
+        (Snapshotter::Auto, true) => Ok(false),
+        (Snapshotter::Erofs, true) => {
+            anyhow::bail!("EROFS images can be mounted by the machine's root alone")
+        }
+        (Snapshotter::Auto | Snapshotter::Erofs, false) => match castoff_sandbox::takes_images(store) {
+            Ok(()) => Ok(true),
+            Err(_) if wanted == Snapshotter::Auto => Ok(false),
+            Err(reason) => anyhow::bail!("EROFS images cannot be used: {reason}"),
+        },
+    }
+}
+
+fn mode(entered: &Entered, jobs: usize, images: bool) -> MachineMode {
     let (opaque, ownership, user_namespace) = match entered {
         Entered::UserNamespace(IdMap::Single) => (OpaqueXattr::User, Ownership::Record, true),
         Entered::UserNamespace(IdMap::Identity | IdMap::Range) => (OpaqueXattr::User, Ownership::Keep, true),
@@ -73,7 +103,7 @@ fn mode(entered: &Entered, jobs: usize) -> MachineMode {
         }
         Entered::Confined { .. } => (OpaqueXattr::User, Ownership::Keep, false),
     };
-    MachineMode { opaque, ownership, user_namespace, jobs }
+    MachineMode { opaque, ownership, user_namespace, images, jobs }
 }
 
 fn configuration(environment: &Environment) -> ConfigEnvironment {

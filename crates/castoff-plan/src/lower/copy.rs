@@ -2,7 +2,6 @@
 
 use castoff_dockerfile::expand::{ExpandOptions, expand};
 use castoff_dockerfile::{Copy, Heredoc, Spanned};
-use castoff_graph::remote::{SourceKind, redacted};
 use castoff_graph::{CopyKind, CopyOp, CopySource, Op, Owner};
 
 use crate::chmod;
@@ -19,22 +18,28 @@ pub(super) enum Flavour {
     Copy,
 }
 
-/// A source that is no here-document, expanded.
-#[derive(Debug, Clone)]
-pub(super) struct Word {
-    pub(super) text: String,
-    pub(super) kind: SourceKind,
-    pub(super) place: Place,
+/// What an ADD source is (D-230).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SourceKind {
+    Path,
+    Url,
+    Git,
 }
 
 impl StageLowering<'_, '_> {
     pub(super) fn copy(&mut self, here: Here<'_>, copy: &Copy, flavour: Flavour) -> Checked<()> {
         let mut words = Vec::new();
         for source in &copy.sources {
-            let text = self.word(here, source)?;
-            let word = Word { kind: SourceKind::of(&text), text, place: here.at(source) };
-            check_source(&word, flavour)?;
+            let word = self.word(here, source)?;
+            check_source(&word, flavour, here.at(source))?;
             words.push(word);
+        }
+        if let Some(checksum) = &copy.checksum {
+            let place = here.at(checksum);
+            return Err(place.error(match copy.sources.len() {
+                1 => "checksum requires HTTP(S) or Git sources",
+                _ => "checksum can't be specified for multiple sources",
+            }));
         }
         let written = self.word(here, &copy.destination)?;
         let chown = self.flag(here, copy.chown.as_ref())?;
@@ -54,16 +59,15 @@ impl StageLowering<'_, '_> {
         parts.extend(copy.parents.then(|| "--parents".to_owned()));
         parts.extend(chown.map(|chown| format!("--chown={}", chown.value)));
         parts.extend(mode.map(|mode| format!("--chmod={}", mode.value)));
-        parts.extend(words.iter().map(|word| redacted(&word.text)));
+        parts.extend(words.iter().cloned());
         parts.extend(copy.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.delimiter)));
         parts.push(written.clone());
-        let destination = paths::destination(self.workdir_path(), &written);
-        let mut sources = self.sources(here, copy, &words, &destination)?;
+        let mut sources = self.files(here, copy, &words)?;
         for heredoc in &copy.heredocs {
             sources.push(self.inline(here, heredoc)?);
         }
         let mark = if copy.link { "LINK " } else { "" };
-        let name = redacted(&self.step_name(here, mark, "", &[]));
+        let name = self.step_name(here, mark, "", &[]);
         let op = Op::Copy(CopyOp {
             parent: self.state.vertex,
             kind: match flavour {
@@ -71,7 +75,7 @@ impl StageLowering<'_, '_> {
                 Flavour::Add => CopyKind::Add { unpack: copy.unpack },
             },
             sources,
-            destination,
+            destination: paths::destination(self.workdir_path(), &written),
             owner,
             chmod,
             link: copy.link,
@@ -84,37 +88,19 @@ impl StageLowering<'_, '_> {
         Ok(())
     }
 
-    /// Returns the sources that are no here-documents: paths of the context or of what `--from` names, and
-    /// what is fetched.
-    fn sources(
-        &mut self,
-        here: Here<'_>,
-        copy: &Copy,
-        words: &[Word],
-        destination: &str,
-    ) -> Checked<Vec<CopySource>> {
-        let remote = self.remote_flags(here, copy, words)?;
+    /// Returns the sources that are paths, of the context or of what `--from` names.
+    fn files(&mut self, here: Here<'_>, copy: &Copy, words: &[String]) -> Checked<Vec<CopySource>> {
         // A COPY of here-documents alone reads no context, but its `--from` must still make sense.
-        let mut files = match copy.from.as_ref().filter(|word| !word.value.is_empty()) {
+        let from = match copy.from.as_ref().filter(|word| !word.value.is_empty()) {
             Some(word) => {
                 let place = here.at(word);
-                Some(self.source_vertex(&SourceName { word: &word.value, flag: FromFlag::Copy, place })?)
+                self.source_vertex(&SourceName { word: &word.value, flag: FromFlag::Copy, place })?
             }
-            None => None,
+            None if words.is_empty() => return Ok(Vec::new()),
+            None => from::context_vertex(self.plan),
         };
-        let mut sources = Vec::with_capacity(words.len());
-        for word in words {
-            sources.push(match word.kind {
-                SourceKind::Path => {
-                    let from = *files.get_or_insert_with(|| from::context_vertex(self.plan));
-                    let pattern = if word.text.is_empty() { "." } else { &word.text };
-                    CopySource::Files { from, pattern: pattern.to_owned() }
-                }
-                SourceKind::Url => self.url(here, word, &remote, destination)?,
-                SourceKind::Git => self.git(here, word, &remote)?,
-            });
-        }
-        Ok(sources)
+        let pattern = |word: &String| if word.is_empty() { ".".to_owned() } else { word.clone() };
+        Ok(words.iter().map(|word| CopySource::Files { from, pattern: pattern(word) }).collect())
     }
 
     /// Returns a here-document as a source. Its body is expanded with backslash as the escape, whatever
@@ -137,11 +123,7 @@ impl StageLowering<'_, '_> {
     }
 
     /// Expands a flag; one that expands to nothing is as if not given.
-    pub(super) fn flag(
-        &mut self,
-        here: Here<'_>,
-        word: Option<&Spanned<String>>,
-    ) -> Checked<Option<Spanned<String>>> {
+    fn flag(&mut self, here: Here<'_>, word: Option<&Spanned<String>>) -> Checked<Option<Spanned<String>>> {
         let Some(word) = word else { return Ok(None) };
         let value = self.word(here, word)?;
         Ok((!value.is_empty()).then_some(Spanned { value, span: word.span }))
@@ -167,12 +149,40 @@ fn owner(text: &str, link: bool, place: Place) -> Checked<Owner> {
     Ok(Owner { user: user.to_owned(), group: group.map(str::to_owned) })
 }
 
-/// Refuses sources that COPY cannot have (D-230).
-fn check_source(word: &Word, flavour: Flavour) -> Checked<()> {
-    let message = match (word.kind, flavour) {
-        (SourceKind::Path, _) | (_, Flavour::Add) => return Ok(()),
+/// Refuses sources that are not paths.
+fn check_source(word: &str, flavour: Flavour, place: Place) -> Checked<()> {
+    let message = match (source_kind(word), flavour) {
+        (SourceKind::Path, _) => return Ok(()),
         (SourceKind::Url, Flavour::Copy) => "source can't be a URL for COPY",
         (SourceKind::Git, Flavour::Copy) => "source can't be a git ref for COPY",
+        (SourceKind::Url, Flavour::Add) => "ADD of a URL is not supported yet",
+        (SourceKind::Git, Flavour::Add) => "ADD of a git repository is not supported yet",
     };
-    Err(word.place.error_with_hint(message, Some("ADD fetches it".to_owned())))
+    Err(place.error(message))
+}
+
+/// Returns what a source is: a git reference, a URL, or else a path (D-230, D-231).
+fn source_kind(word: &str) -> SourceKind {
+    if word.starts_with("git://") || word.starts_with("ssh://") {
+        return SourceKind::Git;
+    }
+    if let Some(rest) = word.strip_prefix("http://").or_else(|| word.strip_prefix("https://")) {
+        let end = rest.find(['#', '?']).unwrap_or(rest.len());
+        let path = rest[..end].find('/').map_or("", |slash| &rest[slash..end]);
+        return if path.ends_with(".git") { SourceKind::Git } else { SourceKind::Url };
+    }
+    match word.split_once('@') {
+        Some((user, rest)) if rest.split_once(':').is_some_and(|(host, _)| is_login(user, host)) => {
+            SourceKind::Git
+        }
+        _ => SourceKind::Path,
+    }
+}
+
+/// Returns whether `user@host:` starts an address as scp writes it.
+fn is_login(user: &str, host: &str) -> bool {
+    let word = |text: &str, also: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || also.contains(&byte))
+    };
+    word(user, b"-_") && word(host, b".-")
 }

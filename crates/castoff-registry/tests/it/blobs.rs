@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use castoff_registry::Client;
 
-use crate::kit::{blob, client, config, content, descriptor, fetch};
-use crate::server::{Answer, Request, Server};
+use crate::server::{Answer, Request, Server, blob, client, config, content, descriptor, fetch};
 
 /// Fetches 100 KB from a server and checks the result; returns the Range headers of the requests.
 #[track_caller]

@@ -3,7 +3,5 @@
 mod authentication;
 mod blobs;
 mod documents;
-mod downloads;
 mod endpoints;
-mod kit;
 mod server;

@@ -233,7 +233,9 @@ fn packed_layer(
         descriptor.media_type = MediaType::oci_layer(current);
         return Ok(descriptor);
     }
-    if bodies.base(id).is_some() {
+    if let Some(base) = bodies.base(id)
+        && world.store.blob(&base.diff_id.0).is_none()
+    {
         // Its tar is made from the files, so that it can be compressed otherwise.
         bodies.directory(id, messenger)?;
     }

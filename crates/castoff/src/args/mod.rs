@@ -61,9 +61,23 @@ pub struct GlobalArgs {
     /// Directory of the store [default: $CASTOFF_ROOT, $XDG_DATA_HOME/castoff or ~/.local/share/castoff]
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// How steps are shown lower layers: auto, directory or erofs [default: $CASTOFF_SNAPSHOTTER or auto]
+    #[arg(long, global = true, value_name = "KIND", value_enum, hide_possible_values = true)]
+    pub snapshotter: Option<Snapshotter>,
     /// Say more: debug messages, warnings in full
     #[arg(short = 'D', long, global = true)]
     pub debug: bool,
+}
+
+/// How steps are shown the layers below them (B-197).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Snapshotter {
+    /// Images where the machine takes them, else directories
+    Auto,
+    /// Unpacked into directories
+    Directory,
+    /// As EROFS images that are mounted; an error where the machine does not take them
+    Erofs,
 }
 
 /// The commands.

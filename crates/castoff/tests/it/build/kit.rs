@@ -57,6 +57,8 @@ impl Drop for ToldOnPanic<'_> {
 pub enum User {
     /// Who runs the tests.
     Current,
+    /// The same, root, with layers unpacked where they would be mounted.
+    Unpacking,
     /// Somebody else, because the tests run as root.
     Other { uid: u32, gid: u32, subordinate_ids: bool },
 }
@@ -65,6 +67,7 @@ impl User {
     fn every() -> Vec<User> {
         let mut users = vec![User::Current];
         if rustix::process::geteuid().is_root() {
+            users.push(User::Unpacking);
             users.extend(with_subordinate_ids());
             // An id that no file of this machine mentions.
             users.push(User::Other { uid: 54_321, gid: 54_321, subordinate_ids: false });
@@ -76,17 +79,19 @@ impl User {
     pub fn has_many_ids(&self) -> bool {
         match self {
             User::Current => rustix::process::geteuid().is_root() || caller_has_subordinate_ids(),
+            User::Unpacking => true,
             User::Other { subordinate_ids, .. } => *subordinate_ids,
         }
     }
 
     /// Tries it once in the life of this process.
     fn can_run_steps(&self) -> Result<(), String> {
-        static TRIED: [OnceLock<Result<(), String>>; 3] = [const { OnceLock::new() }; 3];
+        static TRIED: [OnceLock<Result<(), String>>; 4] = [const { OnceLock::new() }; 4];
         let slot = match self {
             User::Current => 0,
             User::Other { subordinate_ids: true, .. } => 1,
             User::Other { subordinate_ids: false, .. } => 2,
+            User::Unpacking => 3,
         };
         TRIED[slot]
             .get_or_init(|| {
@@ -193,7 +198,7 @@ impl Kit {
     /// Returns the program with some words, in an environment with a store and a search path.
     pub fn command<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
         let program = match self.user {
-            User::Current => Path::new(env!("CARGO_BIN_EXE_castoff")),
+            User::Current | User::Unpacking => Path::new(env!("CARGO_BIN_EXE_castoff")),
             User::Other { .. } => &base().program,
         };
         let mut command = Command::new(program);
@@ -216,9 +221,11 @@ impl Kit {
         if let User::Other { uid, gid, .. } = self.user {
             command.uid(uid).gid(gid);
         }
+        let unpacking = self.user == User::Unpacking;
         command
             .env_clear()
             .env("CASTOFF_ROOT", self.path("store"))
+            .env("CASTOFF_SNAPSHOTTER", if unpacking { "directory" } else { "auto" })
             // For newuidmap.
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .current_dir(self.path(""))

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
-use super::kit::{Kit, layers, with_steps, with_steps_as_each_user};
+use super::kit::{Kit, below, layers, with_steps, with_steps_as_each_user};
 
 // What overlayfs may keep as a reference to the lower layer has to be in the layer itself.
 #[test]
@@ -252,5 +252,68 @@ fn a_copy_is_known_by_name_mode_and_content() {
     for content in ["1", "2", "3", "4", "5"] {
         kit.write("context/a", content);
         assert!(!same(&kit, dockerfile), "{content}");
+    }
+}
+
+// B-197: whiteouts, opaque directories, hard links, long names and attributes come from an image as from
+// unpacked files.
+#[test]
+fn mounted_layers_look_like_unpacked_ones() {
+    with_steps(|kit| {
+        kit.write("context/tree/big", "0123456789abcdef".repeat(5_000));
+        kit.write("context/tree/empty", "");
+        for number in 0..300 {
+            kit.write(&format!("context/tree/many/file-with-a-name-{number}"), number.to_string());
+        }
+        kit.write("context/tree/gone/file", "gone");
+        kit.write("context/tree/hidden/file", "hidden");
+        symlink("l".repeat(600), kit.path("context/tree/long-link")).unwrap();
+        symlink("big", kit.path("context/tree/link")).unwrap();
+        let base = "FROM busybox\nCOPY tree /tree\n\
+            RUN rm -r /etc/group /tree/gone /tree/hidden && mkdir /tree/hidden && echo new > /tree/hidden/new \
+             && ln /tree/big /tree/linked && chmod 4711 /tree/empty && chmod 1777 /tree/many && mkfifo /tree/fifo\n";
+        kit.build(base, &["-t", "base"]).succeeds();
+        kit.castoff(&["save", "-o", "base.tar", "base"]).succeeds();
+        let look = "FROM base\nRUN find /tree /bin /home /usr /etc/passwd | sort > /tmp/names \
+             && while read -r name; do stat -c '%n %F %a %u %g %Y' \"$name\"; \
+                  test -h \"$name\" && readlink \"$name\"; \
+                  test ! -f \"$name\" || { stat -c '%s %h' \"$name\"; md5sum < \"$name\"; }; \
+                done < /tmp/names > /listing\nRUN rm -r /tree/many && mv /tree/linked /moved && echo more >> /tree/big\n";
+        let seen = |kind: &str| {
+            let other = kit.another();
+            other.castoff(&["load", "-i", kit.path("base.tar").to_str().unwrap()]).succeeds();
+            let files = other.files(look, &["--snapshotter", kind]);
+            let unpacked = below(&other.path("store/layers"));
+            let own = |path: &&std::path::PathBuf| !other.is_of_base_image(path);
+            let unpacked =
+                unpacked.iter().filter(own).any(|path| path.to_string_lossy().contains("layers/sha256-"));
+            let listing = files.text("listing").to_owned();
+            let changed = [files.text("tree/big").len(), files.text("moved").len()];
+            let gone = files.paths().iter().any(|path| path.starts_with("tree/many"));
+            (listing, changed, gone, unpacked)
+        };
+        let (listing, changed, gone, unpacked) = seen("directory");
+        assert!(listing.contains("/tree/hidden/new") && listing.contains("/tree/linked"));
+        assert!(!listing.contains("/tree/gone") && !listing.contains("/tree/hidden/file"));
+        assert_eq!((changed, gone, unpacked), ([80_005, 80_000], false, true));
+        let (mounted, changed, gone, unpacked) = seen("auto");
+        let first = mounted.lines().zip(listing.lines()).find(|(mounted, unpacked)| mounted != unpacked);
+        assert_eq!((first, mounted.len()), (None, listing.len()));
+        assert_eq!((changed, gone), ([80_005, 80_000], false));
+        let root = rustix::process::geteuid().is_root();
+        let takes = root && castoff_sandbox::takes_images(&kit.path("store")).is_ok();
+        assert_eq!(unpacked, !takes);
+    });
+}
+
+// B-197
+#[test]
+fn images_that_cannot_be_are_an_error_when_asked_for() {
+    let kit = Kit::new();
+    let done = kit.castoff(&["images", "--snapshotter", "erofs"]);
+    if rustix::process::geteuid().is_root() && castoff_sandbox::takes_images(&kit.path("store")).is_ok() {
+        done.succeeds();
+    } else {
+        done.fails().says("EROFS images");
     }
 }

@@ -5,7 +5,6 @@ mod arguments;
 mod cache;
 mod contexts;
 mod copies;
-mod downloads;
 mod failures;
 mod images;
 mod interruptions;
