@@ -61,6 +61,14 @@ pub fn which(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
+/// Returns the files of the repository at or below a place that are tracked or could be.
+pub fn listed(place: &str) -> Result<Vec<String>> {
+    let arguments = ["ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", place];
+    let list = capture(Command::new("git").args(arguments).current_dir(repository()))?;
+    // A file that was deleted is listed until that is committed.
+    Ok(list.lines().filter(|file| repository().join(file).is_file()).map(str::to_owned).collect())
+}
+
 /// Returns the last lines of a text.
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();

@@ -10,6 +10,7 @@ mod ci;
 mod command;
 mod demo;
 mod differential;
+mod docs;
 mod e2e;
 mod examples;
 mod fuzz;
@@ -30,6 +31,7 @@ usage: cargo xtask COMMAND
   e2e-unprivileged build them as an ordinary user, from a copy (as root)
   demo [NAME..]    print the examples' sizes, one stage against many
   differential     compare castoff's images with docker's and buildah's (as root); --help says more
+  docs             write what is generated in docs/
   fuzz [NAME..]    run fuzz targets (all, or the named ones) for --seconds N (10) each
   ci               everything above, with formatting, lints and tests
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         "e2e-unprivileged" => ci::unprivileged(),
         "demo" => demo::main(rest),
         "differential" => differential::main(rest),
+        "docs" => docs::main(),
         "fuzz" => fuzz::main(rest),
         "ci" => ci::main(),
         "help" | "--help" | "-h" => {

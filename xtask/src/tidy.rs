@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::command::{capture, repository};
+use crate::docs;
 
 /// Checks everything and prints a list of what is wrong.
 pub fn main() -> Result<()> {
@@ -23,6 +24,7 @@ pub fn main() -> Result<()> {
         let bytes = std::fs::read(&file).with_context(|| format!("cannot read `{shown}`"))?;
         complaints.extend(text::check_source(&shown, &bytes));
     }
+    complaints.extend(docs::check()?);
     complaints.extend(text::check_reasons(&read("Cargo.toml")?));
     if capture(&mut fuzz_metadata()).is_err() {
         complaints

@@ -14,8 +14,9 @@ use pattern::Pattern;
 /// Deepest nesting of `${...}` in each other.
 const DEEPEST: usize = 100;
 
-/// Longest result, in bytes. Variables that double in every line would otherwise fill the memory.
-const LONGEST: usize = 16 << 20;
+/// Most text that variables may put into one word, in bytes. Variables that double in every line would
+/// otherwise fill the memory; no process can be given one that is longer than 128 KiB.
+const LONGEST: usize = 1 << 20;
 
 /// How a word is expanded.
 #[derive(Clone, Copy)]
@@ -59,21 +60,23 @@ pub struct ExpandError {
 /// Expands a word. The result is one word, whatever the variables hold (D-082).
 pub fn expand(word: &str, options: &ExpandOptions<'_>) -> Result<Expanded, ExpandError> {
     let mut expansion = Expansion::new(word, options, Unset::Empty);
-    let output = expansion.until(None, false)?;
-    Ok(Expanded { text: output.text, unset: expansion.unset })
+    let text = expansion.text(None, false)?;
+    Ok(Expanded { text, unset: expansion.unset })
 }
 
 /// Expands a word and splits the result at white space that was neither quoted nor escaped, which is
 /// what EXPOSE does (D-082).
 pub fn expand_words(word: &str, options: &ExpandOptions<'_>) -> Result<ExpandedWords, ExpandError> {
     let mut expansion = Expansion::new(word, options, Unset::Empty);
-    let words = expansion.until(None, false)?.finish();
+    let mut output = Output { words: Some(Words::default()), ..Output::default() };
+    expansion.until(None, false, &mut output)?;
+    let words = output.words.map(Words::finish).unwrap_or_default();
     Ok(ExpandedWords { words, unset: expansion.unset })
 }
 
 /// Expands a word for showing it: variables that are not set stay as written (D-083).
 pub fn expand_shown(word: &str, options: &ExpandOptions<'_>) -> Result<String, ExpandError> {
-    Expansion::new(word, options, Unset::Kept).until(None, false).map(|output| output.text)
+    Expansion::new(word, options, Unset::Kept).text(None, false)
 }
 
 /// What a variable that is not set becomes.
@@ -83,10 +86,16 @@ enum Unset {
     Kept,
 }
 
-/// The result so far, as one text and as words.
+/// The result so far: one text, and words where they are asked for.
 #[derive(Debug, Default)]
 struct Output {
     text: String,
+    words: Option<Words>,
+}
+
+/// Finished words, and the one that more may be added to.
+#[derive(Debug, Default)]
+struct Words {
     words: Vec<String>,
     word: String,
 }
@@ -95,21 +104,25 @@ impl Output {
     /// Adds text in which blanks separate words.
     fn push_splitting(&mut self, text: &str) {
         self.text.push_str(text);
-        for c in text.chars() {
-            if !c.is_whitespace() {
-                self.word.push(c);
-            } else if !self.word.is_empty() {
-                self.words.push(std::mem::take(&mut self.word));
+        let Some(Words { words, word }) = &mut self.words else { return };
+        for (number, piece) in text.split(char::is_whitespace).enumerate() {
+            if number > 0 && !word.is_empty() {
+                words.push(std::mem::take(word));
             }
+            word.push_str(piece);
         }
     }
 
     /// Adds text that belongs to the current word.
     fn push(&mut self, text: &str) {
         self.text.push_str(text);
-        self.word.push_str(text);
+        if let Some(words) = &mut self.words {
+            words.word.push_str(text);
+        }
     }
+}
 
+impl Words {
     fn finish(mut self) -> Vec<String> {
         if !self.word.is_empty() {
             self.words.push(self.word);
@@ -174,15 +187,21 @@ impl<'a> Expansion<'a> {
         Ok(())
     }
 
+    /// [`Expansion::until`] for those who want no words.
+    fn text(&mut self, stop: Option<char>, raw: bool) -> Result<String, ExpandError> {
+        let mut output = Output::default();
+        self.until(stop, raw, &mut output)?;
+        Ok(output.text)
+    }
+
     /// Expands up to the end, or up to and including `stop`. With `raw`, escapes stay in the result,
     /// for a pattern to see them.
-    fn until(&mut self, stop: Option<char>, raw: bool) -> Result<Output, ExpandError> {
+    fn until(&mut self, stop: Option<char>, raw: bool, output: &mut Output) -> Result<(), ExpandError> {
         let start = self.offset();
-        let mut output = Output::default();
         while let Some(c) = self.peek() {
             if Some(c) == stop {
                 self.bump();
-                return Ok(output);
+                return Ok(());
             }
             match c {
                 '$' => {
@@ -215,7 +234,7 @@ impl<'a> Expansion<'a> {
             }
         }
         match stop {
-            None => Ok(output),
+            None => Ok(()),
             Some('/') => self.error(start, "syntax error: missing '/' in ${}"),
             Some(_) => self.error(start, "syntax error: missing '}'"),
         }
@@ -376,7 +395,7 @@ impl<'a> Expansion<'a> {
         start: usize,
     ) -> Result<String, ExpandError> {
         // The word is expanded even when it is not used, so that errors in it do not hide.
-        let word = self.until(Some('}'), false)?.text;
+        let word = self.text(Some('}'), false)?;
         let value = self.get(name);
         if value.is_none()
             && let Some(written) = self.when_unset(start)
@@ -402,7 +421,7 @@ impl<'a> Expansion<'a> {
     fn strip(&mut self, name: &str, operator: char, start: usize) -> Result<String, ExpandError> {
         let longest = self.eat(operator);
         let place = self.offset();
-        let text = self.until(Some('}'), true)?.text;
+        let text = self.text(Some('}'), true)?;
         let pattern = self.pattern(&text, place)?;
         let Some(value) = self.get(name) else {
             self.note_unset(name);
@@ -418,8 +437,8 @@ impl<'a> Expansion<'a> {
     fn replace(&mut self, name: &str, start: usize) -> Result<String, ExpandError> {
         let all = self.eat('/');
         let place = self.offset();
-        let text = self.until(Some('/'), true)?.text;
-        let replacement = self.until(Some('}'), true)?.text;
+        let text = self.text(Some('/'), true)?;
+        let replacement = self.text(Some('}'), true)?;
         let pattern = self.pattern(&text, place)?;
         let Some(value) = self.get(name) else {
             self.note_unset(name);

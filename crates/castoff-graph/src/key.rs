@@ -32,7 +32,8 @@ impl fmt::Debug for CacheKey {
 /// What a key is made of, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecipe {
-    /// The kind of operation: `run`, `copy`, `workdir`, `image`, `local`, `scratch`.
+    /// The kind of operation: `run`, `copy`, `workdir`, `image`, `local`, `http`, `git`,
+    /// `tree`, `scratch`.
     pub op: String,
     /// Named parts in a fixed order, such as `argument 0`, `env PATH`, `parent`, `file src/a.ts`.
     pub parts: Vec<(String, String)>,

@@ -15,6 +15,7 @@ mod op;
 mod output;
 pub mod pattern;
 pub mod print;
+pub mod remote;
 
 pub use graph::{BuildGraph, GraphError, Origin, Vertex, VertexId};
 pub use key::{CacheKey, Difference, KeyRecipe};

@@ -1,8 +1,9 @@
 //! The operations of the graph.
 
-use castoff_oci::{Digest, Platform, Reference};
+use castoff_oci::{DiffId, Digest, Platform, Reference};
 
 use crate::VertexId;
+use crate::remote::{GitSource, HttpSource};
 
 /// What a vertex does. A closed set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,7 +20,6 @@ pub enum Op {
 
 /// Where a file system comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(clippy::large_enum_variant, reason = "a graph has few sources, and most of them are images")]
 pub enum SourceOp {
     /// The empty file system.
     Scratch,
@@ -34,6 +34,17 @@ pub enum SourceOp {
     },
     /// A directory of the machine that runs the build: the build context or a named context.
     Local(LocalName),
+    /// A file fetched over HTTP, in the root of a file system.
+    Http(HttpSource),
+    /// A tree of a git repository.
+    Git(GitSource),
+    /// A tree that was fetched before the build: a context that is no directory of this machine.
+    Tree {
+        /// What the tree is called by the user, for display.
+        name: LocalName,
+        /// The layer that holds it.
+        layer: DiffId,
+    },
 }
 
 /// The name of a local directory that the caller gave to the build.

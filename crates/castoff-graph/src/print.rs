@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::remote::{GitSource, GitTime, redacted};
 use crate::{
     BuildGraph, Chmod, CopyKind, CopyOp, CopySource, ImageOutput, LocalName, Mount, NetworkMode, Op, Owner,
     RunOp, SecurityMode, Sharing, SourceOp, Vertex,
@@ -128,6 +129,9 @@ fn kind(op: &Op) -> &'static str {
         Op::Source(SourceOp::Scratch) => "scratch",
         Op::Source(SourceOp::Image { .. }) => "image",
         Op::Source(SourceOp::Local(_)) => "local",
+        Op::Source(SourceOp::Http(_)) => "http",
+        Op::Source(SourceOp::Git(_)) => "git",
+        Op::Source(SourceOp::Tree { .. }) => "tree",
         Op::Run(_) => "run",
         Op::Copy(CopyOp { kind: CopyKind::Copy, .. }) => "copy",
         Op::Copy(CopyOp { kind: CopyKind::Add { .. }, .. }) => "add",
@@ -144,8 +148,13 @@ fn summary(op: &Op) -> String {
             let pinned = reference.with_digest(*manifest);
             format!("{kind} {pinned} {platform}")
         }
-        Op::Source(SourceOp::Local(LocalName::Context)) => format!("{kind} context"),
-        Op::Source(SourceOp::Local(LocalName::Named(name))) => format!("{kind} context {name}"),
+        Op::Source(SourceOp::Local(name)) => format!("{kind} {}", context_name(name)),
+        Op::Source(SourceOp::Http(http)) => {
+            let checksum = http.checksum.map(|checksum| format!(" {checksum}")).unwrap_or_default();
+            format!("{kind} {}{checksum}", redacted(&http.url))
+        }
+        Op::Source(SourceOp::Git(git)) => format!("{kind} {}", git_text(git)),
+        Op::Source(SourceOp::Tree { name, layer }) => format!("{kind} {} {}", context_name(name), layer.0),
         Op::Run(run) => {
             let argv: Vec<String> = run.argv.iter().map(|argument| quoted(argument)).collect();
             format!("{kind} on {}: {}", run.parent, argv.join(" "))
@@ -163,6 +172,35 @@ fn summary(op: &Op) -> String {
         }
         Op::Workdir(workdir) => format!("{kind} on {}: {}", workdir.parent, workdir.path),
     }
+}
+
+fn context_name(name: &LocalName) -> String {
+    match name {
+        LocalName::Context => "context".to_owned(),
+        LocalName::Named(name) => format!("context {name}"),
+    }
+}
+
+fn git_text(git: &GitSource) -> String {
+    let mut text = redacted(&git.remote);
+    let subdir = if git.subdir.is_empty() { String::new() } else { format!(":{}", git.subdir) };
+    if git.reference.is_some() || !subdir.is_empty() {
+        text.push_str(&format!("#{}{subdir}", git.reference.as_deref().unwrap_or_default()));
+    }
+    if let Some(checksum) = &git.checksum {
+        text.push_str(&format!(" commit={checksum}"));
+    }
+    let marks = [
+        (git.keep_git_dir, "keep-git-dir"),
+        (!git.submodules, "no-submodules"),
+        (git.mtime == GitTime::Commit, "mtime=commit"),
+        (git.fetch_by_commit, "fetch-by-commit"),
+    ];
+    for (_, mark) in marks.iter().filter(|(set, _)| *set) {
+        text.push(' ');
+        text.push_str(mark);
+    }
+    text
 }
 
 /// Returns what is not at its default, in a fixed order.

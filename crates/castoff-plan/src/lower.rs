@@ -7,6 +7,7 @@ mod from;
 mod healthcheck;
 mod meta;
 mod mount;
+mod remote;
 mod run;
 mod signal;
 mod sources;

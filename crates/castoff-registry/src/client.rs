@@ -12,6 +12,7 @@ use crate::auth::{self, Challenge, Credentials};
 use crate::blob::BlobReader;
 use crate::config::Config;
 use crate::document::Document;
+use crate::download::{Content, Download, Downloaded, Downloader};
 use crate::error::RegistryError;
 use crate::hosts::{self, Endpoint, Scheme};
 use crate::slots::{Slots, Stop};
@@ -113,6 +114,46 @@ impl Client {
         let attempts = shared.config.attempts;
         Ok(Box::new(BlobReader::new(inner, url, descriptor, Box::new(reopen), attempts, Some(slot))))
     }
+
+    /// Downloads a file. `take` makes something of its content, once per attempt.
+    ///
+    /// # Errors
+    /// When it cannot be had, and what `take` returns.
+    pub fn download<T, E: From<RegistryError>>(
+        &self,
+        download: &Download<'_>,
+        take: &mut dyn FnMut(&mut Content<'_>) -> Result<T, E>,
+    ) -> Result<Downloaded<T>, E> {
+        let Shared { config, stop, transport, .. } = &*self.0;
+        Downloader { config, transport, stop }.download(download, take)
+    }
+}
+
+/// Counts attempts and waits between them (B-081).
+pub(crate) struct Attempts<'a> {
+    left: u32,
+    delay: std::time::Duration,
+    stop: &'a Stop,
+}
+
+impl<'a> Attempts<'a> {
+    pub(crate) fn new(config: &Config, stop: &'a Stop) -> Attempts<'a> {
+        Attempts { left: config.attempts, delay: config.retry_delay, stop }
+    }
+
+    /// Waits until it makes sense to ask again.
+    ///
+    /// # Errors
+    /// The error itself, when there is no attempt left or none would help.
+    pub(crate) fn wait_after(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 || !error.is_transient() {
+            return Err(error);
+        }
+        self.stop.wait(error.retry_after().unwrap_or(self.delay).min(LONGEST_WAIT))?;
+        self.delay = self.delay.saturating_mul(2);
+        Ok(())
+    }
 }
 
 impl Shared {
@@ -123,7 +164,8 @@ impl Shared {
         digest: &Digest,
         offset: u64,
     ) -> Result<(String, Box<dyn Read + Send>), RegistryError> {
-        let get = Get { accept: "*/*", offset: (offset > 0).then_some(offset), verified: true };
+        let get =
+            Get { accept: "*/*", offset: (offset > 0).then_some(offset), verified: true, conditions: &[] };
         self.each_endpoint(reference, &format!("blobs/{digest}"), &get, &mut |uri, response| {
             let url = url::shown(uri);
             let partial = response.status() == StatusCode::PARTIAL_CONTENT;
@@ -151,7 +193,7 @@ impl Shared {
         wanted: &str,
         expected: Option<Digest>,
     ) -> Result<Document, RegistryError> {
-        let get = Get { accept: ACCEPT, offset: None, verified: expected.is_some() };
+        let get = Get { accept: ACCEPT, offset: None, verified: expected.is_some(), conditions: &[] };
         self.each_endpoint(reference, &format!("manifests/{wanted}"), &get, &mut |uri, mut response| {
             let url = url::shown(uri);
             let content_type = response.headers().get("content-type");
@@ -215,21 +257,17 @@ impl Shared {
         take: &mut Take<'_, T>,
         is_mirror: bool,
     ) -> Result<T, RegistryError> {
-        let mut delay = self.config.retry_delay;
-        let mut attempt = 1;
+        let mut attempts = Attempts::new(&self.config, &self.stop);
         loop {
             self.stop.check()?;
             let error = match self.ask_once(endpoint, path, get, take) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let hopeless = !error.is_transient() || (is_mirror && error.is_unreachable());
-            if attempt >= self.config.attempts || hopeless {
+            if is_mirror && error.is_unreachable() {
                 return Err(error);
             }
-            self.stop.wait(error.retry_after().unwrap_or(delay).min(LONGEST_WAIT))?;
-            delay = delay.saturating_mul(2);
-            attempt += 1;
+            attempts.wait_after(error)?;
         }
     }
 

@@ -94,6 +94,12 @@ pub enum RegistryError {
         /// The Content-Range of the answer.
         got: String,
     },
+    /// The address is none of HTTP.
+    #[error("`{url}` is not an address of HTTP")]
+    Address {
+        /// The address.
+        url: String,
+    },
     /// A redirect leads nowhere, in circles, or from HTTPS to plain HTTP.
     #[error("{url}: refusing the redirect to `{to}`")]
     Redirect {
@@ -183,6 +189,7 @@ impl RegistryError {
             | RegistryError::Digest { .. }
             | RegistryError::TooLarge { .. }
             | RegistryError::Range { .. }
+            | RegistryError::Address { .. }
             | RegistryError::Redirect { .. }
             | RegistryError::Proxy { .. }
             | RegistryError::Realm { .. }

@@ -31,6 +31,8 @@ pub(crate) struct Get<'a> {
     pub(crate) offset: Option<u64>,
     /// Whether a digest proves what comes, whoever sends it.
     pub(crate) verified: bool,
+    /// Headers that say what the caller has already.
+    pub(crate) conditions: &'a [(&'a str, &'a str)],
 }
 
 /// An answer, whatever its status.
@@ -74,6 +76,9 @@ impl Transport {
             let mut request = self.agent(config, &uri, unverified)?.get(&uri).header("accept", get.accept);
             if let Some(offset) = get.offset {
                 request = request.header("range", format!("bytes={offset}-"));
+            }
+            for (name, value) in get.conditions {
+                request = request.header(*name, *value);
             }
             if let Some(authorization) = authorization.filter(|_| same_origin) {
                 request = request.header("authorization", authorization);

@@ -45,6 +45,8 @@ pub struct SourceTree<'a> {
     /// What [`content_digest`] returned for its files, by path, when they may change at any moment: those
     /// that are not the same any more are refused (B-071).
     pub digests: Option<&'a BTreeMap<Vec<u8>, Digest>>,
+    /// Whether files that are tar archives are unpacked (D-232, D-244).
+    pub unpack: bool,
 }
 
 /// A here-document.
@@ -67,8 +69,6 @@ pub struct WriteOptions<'a> {
     pub link: bool,
     /// `--parents`: the destination is always a directory (D-226).
     pub parents: bool,
-    /// Whether files that are tar archives are unpacked (D-232).
-    pub unpack: bool,
     /// The time of directories that are created and of here-documents.
     pub mtime: castoff_layer::Timestamp,
 }
@@ -102,6 +102,12 @@ pub enum CopyError {
     #[error("cannot copy to non-directory `/{path}`")]
     DirectoryOverFile {
         /// What would be replaced.
+        path: String,
+    },
+    /// The address of a fetched file ends without a name (D-236).
+    #[error("cannot copy into the directory `/{path}`: the URL has no file name")]
+    Unnamed {
+        /// The directory.
         path: String,
     },
     /// A hard link of an archive leads nowhere.

@@ -169,6 +169,12 @@ pub fn snapshot(
                     .collect();
             }
             Op::Source(SourceOp::Local(name)) => break lookup::local_layers(world, name)?,
+            Op::Source(SourceOp::Tree { layer, .. }) => {
+                break vec![SnapshotLayer::Stored(castoff_store::LayerId::of_diff(*layer))];
+            }
+            Op::Source(SourceOp::Http(_) | SourceOp::Git(_)) => {
+                break result(current).layer.map(SnapshotLayer::Stored).into_iter().collect();
+            }
             Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => {
                 if let Some(layer) = result(current).layer {
                     above.push(SnapshotLayer::Stored(layer));

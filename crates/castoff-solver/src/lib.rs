@@ -14,6 +14,7 @@ mod driver;
 mod event;
 mod execute;
 pub mod export;
+pub mod fetch;
 pub mod import;
 mod lookup;
 mod lowers;

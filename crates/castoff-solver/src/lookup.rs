@@ -10,12 +10,13 @@ use castoff_graph::{
 };
 use castoff_layer::{Node, View};
 use castoff_oci::{Descriptor, DiffId, Digest, Hasher, ImageConfig, Manifest, Raw};
-use castoff_store::{CacheRecord, FileMemo, RecordOutcome, StatKey};
+use castoff_store::{FileMemo, RecordOutcome, StatKey};
 
 use crate::bodies::{SnapshotLayer, lock};
 use crate::copy::{self, Owners, SelectOptions, Selection};
 use crate::driver::{Messenger, Shared};
 use crate::event::Event;
+use crate::fetch::{self, FetchError};
 use crate::machine_root;
 use crate::recipe::{Known, Read, ReadPart, reads, recipe};
 use crate::schedule::VertexResult;
@@ -100,12 +101,23 @@ impl Memos {
 pub(crate) fn look_up(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Result<Answer, StepError> {
     let vertex = shared.graph.vertex(id);
     match &vertex.op {
-        Op::Source(source) => Ok(Answer::Found(look_up_source(shared, id, source)?)),
+        Op::Source(source) => Ok(Answer::Found(look_up_source(shared, id, source, messenger)?)),
         Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => look_up_step(shared, id, messenger),
     }
 }
 
-fn look_up_source(shared: &Shared<'_>, id: VertexId, source: &SourceOp) -> Result<VertexResult, StepError> {
+fn look_up_source(
+    shared: &Shared<'_>,
+    id: VertexId,
+    source: &SourceOp,
+    messenger: &Messenger,
+) -> Result<VertexResult, StepError> {
+    if let SourceOp::Http(http) = source {
+        return fetch::http_vertex(shared, id, http, messenger);
+    }
+    if let SourceOp::Git(_) = source {
+        return Err(StepError::Unsupported("ADD of a git repository"));
+    }
     let mut identity = recipe(&Op::Source(source.clone()), None, &[]).key();
     let mut cached = false;
     match source {
@@ -128,6 +140,13 @@ fn look_up_source(shared: &Shared<'_>, id: VertexId, source: &SourceOp) -> Resul
                 identity = CacheKey(machine_root::fingerprint(&local.path, shared.world.store.root())?);
             }
         }
+        SourceOp::Tree { layer, .. } => {
+            cached = true;
+            if !shared.bodies.is_present(&castoff_store::LayerId::of_diff(*layer)) {
+                return Err(FetchError::Gone(layer.0).into());
+            }
+        }
+        SourceOp::Http(_) | SourceOp::Git(_) => unreachable!("handled above"),
     }
     Ok(VertexResult { identity, layer: None, created_ms: 0, cached })
 }
@@ -153,7 +172,9 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
             Known::Identity(shared.result(read.from).identity)
         });
     }
-    let reads_stages = known.iter().any(|known| matches!(known, Known::Identity(_)));
+    // The time of a fetched file is part of its identity and of no content (D-315).
+    let is_file = |from: VertexId| matches!(shared.graph.vertex(from).op, Op::Source(SourceOp::Http(_)));
+    let reads_stages = reads.iter().any(|read| !is_local(read.from) && !is_file(read.from));
     let mut recipe_now = recipe(op, parent, &known);
     let mut key = recipe_now.key();
     let mut definition = None;
@@ -170,7 +191,9 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
             if selections[index].is_none() {
                 let (digest, selection) = content(shared, op, read.from, &read.part, &mut files, messenger)?;
                 selections[index] = Some(selection);
-                known[index] = Known::Content(digest);
+                if !is_file(read.from) {
+                    known[index] = Known::Content(digest);
+                }
             }
         }
         recipe_now = recipe(op, parent, &known);
@@ -184,6 +207,12 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         }
         remember(shared, id, key);
         return Ok(Answer::Found(found));
+    }
+    for (index, read) in reads.iter().enumerate() {
+        if selections[index].is_none() {
+            let (_, selection) = content(shared, op, read.from, &read.part, &mut files, messenger)?;
+            selections[index] = Some(selection);
+        }
     }
     let slot = slot(shared, id);
     let reason = if vertex.ignore_cache { None } else { reason(shared, op, slot, &recipe_now, &files)? };
@@ -217,7 +246,7 @@ pub(crate) fn stored(
     let layer = match record.outcome {
         RecordOutcome::Layer(layer) if shared.bodies.is_present(&layer) => Some(layer),
         RecordOutcome::Empty => None,
-        RecordOutcome::Layer(_) | RecordOutcome::Alias(_) => return Ok(None),
+        RecordOutcome::Layer(_) | RecordOutcome::Alias(_) | RecordOutcome::Blob(_) => return Ok(None),
     };
     store.touch_record(key.0);
     Ok(Some(VertexResult {
@@ -237,7 +266,7 @@ fn remember(shared: &Shared<'_>, id: VertexId, key: CacheKey) {
 fn alias(world: &World, definition: CacheKey) -> Result<Option<CacheKey>, StepError> {
     Ok(world.store.record(definition.0)?.and_then(|record| match record.outcome {
         RecordOutcome::Alias(target) => Some(CacheKey(target)),
-        RecordOutcome::Layer(_) | RecordOutcome::Empty => None,
+        RecordOutcome::Layer(_) | RecordOutcome::Blob(_) | RecordOutcome::Empty => None,
     }))
 }
 
@@ -248,19 +277,7 @@ pub(crate) fn put_alias(
     key: CacheKey,
     name: &str,
 ) -> Result<(), StepError> {
-    let record = CacheRecord {
-        outcome: RecordOutcome::Alias(key.0),
-        name: name.to_owned(),
-        stage: String::new(),
-        created_ms: (world.clock)(),
-        started_ms: (world.clock)(),
-        duration_ms: 0,
-        cpu_ms: None,
-        memory_bytes: None,
-        log: None,
-        files: None,
-        recipe: serde_json::Value::Null,
-    };
+    let record = fetch::record(world, name, serde_json::Value::Null, RecordOutcome::Alias(key.0));
     Ok(world.store.put_record(definition.0, &record)?)
 }
 
@@ -293,11 +310,18 @@ fn content(
 ) -> Result<(Digest, Selection), StepError> {
     let layers = shared.layers(from)?;
     let view = shared.bodies.view(&layers, messenger)?;
-    let local = match &shared.graph.vertex(from).op {
+    let source = &shared.graph.vertex(from).op;
+    let local = match source {
         Op::Source(SourceOp::Local(name)) => Some(local(shared.world, name)?),
         Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => None,
     };
-    let selection = select(op, part, &view, local)?;
+    let mut selection = select(op, part, &view, local, source)?;
+    if let Op::Source(SourceOp::Http(http)) = source
+        && http.name.is_none()
+    {
+        // It can be copied to a name, and not into a directory (D-236).
+        selection.roots.iter_mut().for_each(|root| root.name.clear());
+    }
     let mut file_digest = |node: &Node| -> Result<Digest, StepError> {
         let digest = match local {
             Some(local) => shared.memos.digest(shared.world, &local.path, &view, node)?,
@@ -325,6 +349,7 @@ fn select(
     part: &ReadPart,
     view: &View,
     local: Option<&LocalDirectory>,
+    source: &Op,
 ) -> Result<Selection, StepError> {
     let none = IgnorePatterns::default();
     let ignore = local.and_then(|local| local.ignore.as_ref()).map(|file| &file.patterns);
@@ -332,7 +357,9 @@ fn select(
         (Op::Copy(copy), ReadPart::CopySource(index)) => {
             let pattern = copy_pattern(copy, *index);
             let exclude = IgnorePatterns::from_patterns(copy.exclude.iter().map(String::as_str))?;
-            let options = SelectOptions { parents: copy.parents, exclude: &exclude, ignore, literal: false };
+            // The name of a fetched file may hold anything.
+            let literal = matches!(source, Op::Source(SourceOp::Http(_)));
+            let options = SelectOptions { parents: copy.parents, exclude: &exclude, ignore, literal };
             Ok(copy::select(view, pattern, &options)?)
         }
         (Op::Run(run), ReadPart::Mount(index)) => {

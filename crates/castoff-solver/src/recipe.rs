@@ -102,7 +102,22 @@ fn source_recipe(source: &SourceOp) -> KeyRecipe {
             recipe
         }
         SourceOp::Local(_) => KeyRecipe::new("local"),
+        SourceOp::Tree { layer, name: _ } => {
+            let mut recipe = KeyRecipe::new("tree");
+            recipe.part("layer", layer.0.to_string());
+            recipe
+        }
+        SourceOp::Http(_) | SourceOp::Git(_) => unreachable!("what is fetched is known by what came"),
     }
+}
+
+/// D-315: what came, what it is called, and the time it has. The address does not count.
+pub(crate) fn http_recipe(content: &Digest, name: &str, last_modified: Option<i64>) -> KeyRecipe {
+    let mut recipe = KeyRecipe::new("http");
+    recipe.part("content", content.to_string());
+    recipe.part("name", name);
+    recipe.part("last modified", last_modified.map(|time| time.to_string()).unwrap_or_default());
+    recipe
 }
 
 fn parent_part(recipe: &mut KeyRecipe, parent: Option<CacheKey>) {

@@ -10,6 +10,7 @@ use castoff_store::LockError;
 
 use crate::bodies::BodyError;
 use crate::copy::CopyError;
+use crate::fetch::FetchError;
 use crate::passwd::UserError;
 
 /// Why a step failed.
@@ -74,6 +75,9 @@ pub enum StepError {
     /// The store failed.
     #[error("using the store: {0}")]
     File(#[from] castoff_store::FileError),
+    /// Something could not be fetched.
+    #[error("{0}")]
+    Fetch(FetchError),
     /// A document of an image is not in the store.
     #[error("image document `{digest}` is not in the store")]
     MissingDocument {
@@ -136,6 +140,15 @@ impl From<LockError> for StepError {
         match error {
             LockError::Cancelled => StepError::Cancelled,
             LockError::File(error) => StepError::File(error),
+        }
+    }
+}
+
+impl From<FetchError> for StepError {
+    fn from(error: FetchError) -> StepError {
+        match error {
+            FetchError::Cancelled => StepError::Cancelled,
+            error => StepError::Fetch(error),
         }
     }
 }

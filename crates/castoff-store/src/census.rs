@@ -265,6 +265,7 @@ impl Census {
             self.nodes[node].description = record.name;
             match &record.outcome {
                 RecordOutcome::Layer(id) => self.refer_to_layer(node, id, by_diff),
+                RecordOutcome::Blob(digest) => self.refer(node, &Item::Blob(*digest)),
                 RecordOutcome::Alias(_) | RecordOutcome::Empty => {}
             }
             for blob in [record.log, record.files].into_iter().flatten() {

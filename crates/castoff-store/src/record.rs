@@ -51,6 +51,8 @@ pub enum RecordOutcome {
     Layer(LayerId),
     /// The same as the step with this key.
     Alias(Digest),
+    /// Bytes that were fetched.
+    Blob(Digest),
     /// Nothing: its input unchanged.
     Empty,
 }

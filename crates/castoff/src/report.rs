@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use castoff_dockerfile::{Diagnostic, Severity, Span};
+use castoff_graph::remote::redacted;
 
 use crate::build::BuildError;
 use crate::context::DockerfileText;
@@ -163,8 +164,11 @@ impl<'a> Excerpt<'a> {
         let pointer = self.span.and_then(|span| pointer(self.source, span));
         for number in start..=end {
             let mark = if (first_meant..=last_meant).contains(&number) { ">>>" } else { "   " };
-            let _infallible = writeln!(text, " {number:3} | {mark} {}", all[number - 1]);
-            if let Some((_, pointer)) = pointer.as_ref().filter(|(line, _)| *line == number) {
+            // Credentials of an address are shown to nobody (B-067), and carets would be off after them.
+            let line = redacted(all[number - 1]);
+            let _infallible = writeln!(text, " {number:3} | {mark} {line}");
+            let same = line == all[number - 1];
+            if let Some((_, pointer)) = pointer.as_ref().filter(|(line, _)| *line == number && same) {
                 let _infallible = writeln!(text, "     |     {pointer}");
             }
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::command::{capture, repository, run};
+use crate::command::{listed, repository, run};
 use crate::rust::{Token, tokens};
 
 /// Writes the seeds of a target. Names follow from content, so that doing it again changes nothing.
@@ -69,12 +69,6 @@ fn texts(places: &[&str]) -> Result<impl Iterator<Item = String> + use<>> {
 
 fn read(file: &str) -> Result<String> {
     std::fs::read_to_string(repository().join(file)).with_context(|| format!("cannot read `{file}`"))
-}
-
-/// The files of the repository at or below a place.
-fn listed(place: &str) -> Result<Vec<String>> {
-    let list = capture(Command::new("git").args(["ls-files", "--", place]).current_dir(repository()))?;
-    Ok(list.lines().map(str::to_owned).collect())
 }
 
 /// A small directory in every form and compression.

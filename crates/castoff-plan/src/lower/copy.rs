@@ -2,6 +2,7 @@
 
 use castoff_dockerfile::expand::{ExpandOptions, expand};
 use castoff_dockerfile::{Copy, Heredoc, Spanned};
+use castoff_graph::remote::{SourceKind, redacted};
 use castoff_graph::{CopyKind, CopyOp, CopySource, Op, Owner};
 
 use crate::chmod;
@@ -18,28 +19,22 @@ pub(super) enum Flavour {
     Copy,
 }
 
-/// What an ADD source is (D-230).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SourceKind {
-    Path,
-    Url,
-    Git,
+/// A source that is no here-document, expanded.
+#[derive(Debug, Clone)]
+pub(super) struct Word {
+    pub(super) text: String,
+    pub(super) kind: SourceKind,
+    pub(super) place: Place,
 }
 
 impl StageLowering<'_, '_> {
     pub(super) fn copy(&mut self, here: Here<'_>, copy: &Copy, flavour: Flavour) -> Checked<()> {
         let mut words = Vec::new();
         for source in &copy.sources {
-            let word = self.word(here, source)?;
-            check_source(&word, flavour, here.at(source))?;
+            let text = self.word(here, source)?;
+            let word = Word { kind: SourceKind::of(&text), text, place: here.at(source) };
+            check_source(&word, flavour)?;
             words.push(word);
-        }
-        if let Some(checksum) = &copy.checksum {
-            let place = here.at(checksum);
-            return Err(place.error(match copy.sources.len() {
-                1 => "checksum requires HTTP(S) or Git sources",
-                _ => "checksum can't be specified for multiple sources",
-            }));
         }
         let written = self.word(here, &copy.destination)?;
         let chown = self.flag(here, copy.chown.as_ref())?;
@@ -59,15 +54,16 @@ impl StageLowering<'_, '_> {
         parts.extend(copy.parents.then(|| "--parents".to_owned()));
         parts.extend(chown.map(|chown| format!("--chown={}", chown.value)));
         parts.extend(mode.map(|mode| format!("--chmod={}", mode.value)));
-        parts.extend(words.iter().cloned());
+        parts.extend(words.iter().map(|word| redacted(&word.text)));
         parts.extend(copy.heredocs.iter().map(|heredoc| format!("<<{}", heredoc.delimiter)));
         parts.push(written.clone());
-        let mut sources = self.files(here, copy, &words)?;
+        let destination = paths::destination(self.workdir_path(), &written);
+        let mut sources = self.sources(here, copy, &words, &destination)?;
         for heredoc in &copy.heredocs {
             sources.push(self.inline(here, heredoc)?);
         }
         let mark = if copy.link { "LINK " } else { "" };
-        let name = self.step_name(here, mark, "", &[]);
+        let name = redacted(&self.step_name(here, mark, "", &[]));
         let op = Op::Copy(CopyOp {
             parent: self.state.vertex,
             kind: match flavour {
@@ -75,7 +71,7 @@ impl StageLowering<'_, '_> {
                 Flavour::Add => CopyKind::Add { unpack: copy.unpack },
             },
             sources,
-            destination: paths::destination(self.workdir_path(), &written),
+            destination,
             owner,
             chmod,
             link: copy.link,
@@ -88,19 +84,37 @@ impl StageLowering<'_, '_> {
         Ok(())
     }
 
-    /// Returns the sources that are paths, of the context or of what `--from` names.
-    fn files(&mut self, here: Here<'_>, copy: &Copy, words: &[String]) -> Checked<Vec<CopySource>> {
+    /// Returns the sources that are no here-documents: paths of the context or of what `--from` names, and
+    /// what is fetched.
+    fn sources(
+        &mut self,
+        here: Here<'_>,
+        copy: &Copy,
+        words: &[Word],
+        destination: &str,
+    ) -> Checked<Vec<CopySource>> {
+        let remote = self.remote_flags(here, copy, words)?;
         // A COPY of here-documents alone reads no context, but its `--from` must still make sense.
-        let from = match copy.from.as_ref().filter(|word| !word.value.is_empty()) {
+        let mut files = match copy.from.as_ref().filter(|word| !word.value.is_empty()) {
             Some(word) => {
                 let place = here.at(word);
-                self.source_vertex(&SourceName { word: &word.value, flag: FromFlag::Copy, place })?
+                Some(self.source_vertex(&SourceName { word: &word.value, flag: FromFlag::Copy, place })?)
             }
-            None if words.is_empty() => return Ok(Vec::new()),
-            None => from::context_vertex(self.plan),
+            None => None,
         };
-        let pattern = |word: &String| if word.is_empty() { ".".to_owned() } else { word.clone() };
-        Ok(words.iter().map(|word| CopySource::Files { from, pattern: pattern(word) }).collect())
+        let mut sources = Vec::with_capacity(words.len());
+        for word in words {
+            sources.push(match word.kind {
+                SourceKind::Path => {
+                    let from = *files.get_or_insert_with(|| from::context_vertex(self.plan));
+                    let pattern = if word.text.is_empty() { "." } else { &word.text };
+                    CopySource::Files { from, pattern: pattern.to_owned() }
+                }
+                SourceKind::Url => self.url(here, word, &remote, destination)?,
+                SourceKind::Git => self.git(here, word, &remote)?,
+            });
+        }
+        Ok(sources)
     }
 
     /// Returns a here-document as a source. Its body is expanded with backslash as the escape, whatever
@@ -123,7 +137,11 @@ impl StageLowering<'_, '_> {
     }
 
     /// Expands a flag; one that expands to nothing is as if not given.
-    fn flag(&mut self, here: Here<'_>, word: Option<&Spanned<String>>) -> Checked<Option<Spanned<String>>> {
+    pub(super) fn flag(
+        &mut self,
+        here: Here<'_>,
+        word: Option<&Spanned<String>>,
+    ) -> Checked<Option<Spanned<String>>> {
         let Some(word) = word else { return Ok(None) };
         let value = self.word(here, word)?;
         Ok((!value.is_empty()).then_some(Spanned { value, span: word.span }))
@@ -149,40 +167,12 @@ fn owner(text: &str, link: bool, place: Place) -> Checked<Owner> {
     Ok(Owner { user: user.to_owned(), group: group.map(str::to_owned) })
 }
 
-/// Refuses sources that are not paths.
-fn check_source(word: &str, flavour: Flavour, place: Place) -> Checked<()> {
-    let message = match (source_kind(word), flavour) {
-        (SourceKind::Path, _) => return Ok(()),
+/// Refuses sources that COPY cannot have (D-230).
+fn check_source(word: &Word, flavour: Flavour) -> Checked<()> {
+    let message = match (word.kind, flavour) {
+        (SourceKind::Path, _) | (_, Flavour::Add) => return Ok(()),
         (SourceKind::Url, Flavour::Copy) => "source can't be a URL for COPY",
         (SourceKind::Git, Flavour::Copy) => "source can't be a git ref for COPY",
-        (SourceKind::Url, Flavour::Add) => "ADD of a URL is not supported yet",
-        (SourceKind::Git, Flavour::Add) => "ADD of a git repository is not supported yet",
     };
-    Err(place.error(message))
-}
-
-/// Returns what a source is: a git reference, a URL, or else a path (D-230, D-231).
-fn source_kind(word: &str) -> SourceKind {
-    if word.starts_with("git://") || word.starts_with("ssh://") {
-        return SourceKind::Git;
-    }
-    if let Some(rest) = word.strip_prefix("http://").or_else(|| word.strip_prefix("https://")) {
-        let end = rest.find(['#', '?']).unwrap_or(rest.len());
-        let path = rest[..end].find('/').map_or("", |slash| &rest[slash..end]);
-        return if path.ends_with(".git") { SourceKind::Git } else { SourceKind::Url };
-    }
-    match word.split_once('@') {
-        Some((user, rest)) if rest.split_once(':').is_some_and(|(host, _)| is_login(user, host)) => {
-            SourceKind::Git
-        }
-        _ => SourceKind::Path,
-    }
-}
-
-/// Returns whether `user@host:` starts an address as scp writes it.
-fn is_login(user: &str, host: &str) -> bool {
-    let word = |text: &str, also: &[u8]| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || also.contains(&byte))
-    };
-    word(user, b"-_") && word(host, b".-")
+    Err(word.place.error_with_hint(message, Some("ADD fetches it".to_owned())))
 }

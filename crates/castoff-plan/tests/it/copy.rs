@@ -199,25 +199,62 @@ fn heredoc_cannot_be_named_with_a_slash() {
 fn copy_takes_no_remote_source() {
     // D-230, D-231.
     for url in ["http://example.invalid/x", "https://example.invalid/x.tar?y=.git"] {
-        check(&errors(&format!("COPY {url} /x")), &format!("source can't be a URL for COPY @3 `{url}`"));
-        check(&errors(&format!("ADD {url} /x")), &format!("ADD of a URL is not supported yet @3 `{url}`"));
-    }
-    for git in [
-        "https://example.invalid/x.git",
-        "https://example.invalid/x.git#main:sub",
-        "git://example.invalid/x",
-        "ssh://example.invalid/x",
-        "git@example.invalid:x/y",
-    ] {
-        check(&errors(&format!("COPY {git} /x")), &format!("source can't be a git ref for COPY @3 `{git}`"));
         check(
-            &errors(&format!("ADD {git} /x")),
-            &format!("ADD of a git repository is not supported yet @3 `{git}`"),
+            &errors(&format!("COPY {url} /x")),
+            &format!("source can't be a URL for COPY @3 `{url}`\n  hint: ADD fetches it"),
+        );
+    }
+    for git in ["https://example.invalid/x.git", "git@example.invalid:x/y"] {
+        check(
+            &errors(&format!("COPY {git} /x")),
+            &format!("source can't be a git ref for COPY @3 `{git}`\n  hint: ADD fetches it"),
         );
     }
     for local in ["github.com/a/b", "./x", "a@b", "x.git"] {
         check(&copies(&format!("ADD {local} /x")), &format!("add on v1: v2:{local} -> /x"));
     }
+}
+
+/// Returns the sources and copies of an ADD.
+fn fetches(instruction: &str) -> String {
+    let build = build(&format!("FROM scratch\n{instruction}\n"));
+    build.graph_lines(&["v"])
+}
+
+#[test]
+fn add_fetches_urls_and_repositories() {
+    // D-230, D-236, D-242, D-244, B-221.
+    let zeros = "0".repeat(64);
+    check(
+        &fetches(&format!("ADD --checksum=sha256:{zeros} https://user:word@example.invalid/d/x?y#z /")),
+        "v0 scratch\nv1 http https://xxxxx:xxxxx@example.invalid/d/x?y sha256:...\nv2 add on v0: v1:x -> /",
+    );
+    check(
+        &fetches(
+            "ADD a https://example.invalid/x.git?branch=b&submodules=false#:s git@example.invalid:x /d/",
+        ),
+        "v0 scratch\nv1 local context\n\
+         v2 git https://example.invalid/x.git#refs/heads/b:s no-submodules\n\
+         v3 git git@example.invalid:x\n\
+         v4 add on v0: v1:a v2:. v3:. -> /d/",
+    );
+    check(
+        &fetches("ADD --keep-git-dir --checksum=abc git://example.invalid/x /d/"),
+        "v0 scratch\nv1 git git://example.invalid/x commit=abc keep-git-dir\nv2 add on v0: v1:. -> /d/",
+    );
+    // Without a name of its own, a file can only be given one.
+    check(
+        &fetches("ADD https://example.invalid /x"),
+        "v0 scratch\nv1 http https://example.invalid\nv2 add on v0: v1:__unnamed__ -> /x",
+    );
+    let message = "cannot tell the name of the file from the URL `https://example.invalid/` @3";
+    let error = errors("ADD https://example.invalid/ /x/");
+    assert!(error.starts_with(message), "{error}");
+    // D-239.
+    let error = errors("ADD --keep-git-dir=false https://example.invalid/x.git?keep-git-dir=true /x");
+    assert!(error.starts_with("keep-git-dir conflicts: \"true\" vs \"false\" @3"), "{error}");
+    let error = errors("ADD --checksum=md5:0 https://example.invalid/x /x");
+    assert!(error.starts_with("invalid checksum `md5:0` @3"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use castoff_registry::{Client, Config, ConfigEnvironment, RegistryError};
 
-use crate::server::{Answer, Request, Server, config};
+use crate::kit::config;
+use crate::server::{Answer, Request, Server};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
 
@@ -77,7 +78,14 @@ fn token_requests(entry: &str, answer: impl Fn(&Request) -> Answer + Send + Sync
     Client::new(with_auth(&server, entry)).resolve(&server.reference(":1")).unwrap();
     let to_server = server.requests().into_iter().filter(|request| request.path.starts_with("/token"));
     to_server
-        .map(|request| format!("{} {}{}", request.method, request.header("authorization"), request.body))
+        .map(|request| {
+            format!(
+                "{} {}{}",
+                request.method,
+                request.header("authorization"),
+                String::from_utf8_lossy(&request.body)
+            )
+        })
         .collect()
 }
 

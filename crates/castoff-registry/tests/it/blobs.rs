@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use castoff_registry::Client;
 
-use crate::server::{Answer, Request, Server, blob, client, config, content, descriptor, fetch};
+use crate::kit::{blob, client, config, content, descriptor, fetch};
+use crate::server::{Answer, Request, Server};
 
 /// Fetches 100 KB from a server and checks the result; returns the Range headers of the requests.
 #[track_caller]

@@ -3,7 +3,8 @@
 use castoff_oci::{Digest, MediaType};
 use castoff_registry::{Client, Document, RegistryError};
 
-use crate::server::{Answer, Request, Server, client, config};
+use crate::kit::{client, config};
+use crate::server::{Answer, Request, Server};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use castoff_oci::Reference;
 use castoff_registry::{Client, Config, ConfigEnvironment, RegistryError};
 
-use crate::server::{Answer, Server, blob, config, descriptor, fetch};
+use crate::kit::{blob, config, descriptor, fetch};
+use crate::server::{Answer, Server};
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
 
@@ -93,7 +94,7 @@ fn a_mirror_for_digests_is_not_asked_for_tags() {
 // B-088: a blob is the same wherever it is from.
 #[test]
 fn a_blob_goes_on_at_the_next_endpoint() {
-    let all = crate::server::content(100_000);
+    let all = crate::kit::content(100_000);
     let (of_mirror, of_registry) = (all.clone(), all.clone());
     let mirror = Server::start(move |request| match request.nth {
         0 => blob(request, &of_mirror).cut(40_000),

@@ -3,5 +3,7 @@
 mod authentication;
 mod blobs;
 mod documents;
+mod downloads;
 mod endpoints;
+mod kit;
 mod server;

@@ -1,5 +1,6 @@
 //! A server of HTTP/1.1 for tests: each request is given to a closure, whose answer may lie about its
-//! length. It answers one request per connection and so many at all, and speaks no TLS.
+//! length. It answers one request per connection and so many at all, and speaks no TLS. The tests of the
+//! product use it too.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,9 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use castoff_oci::{Descriptor, Digest, MediaType, Reference};
-use castoff_registry::{Client, Config};
 
 /// A test that needs more than this many connections runs in circles.
 const CONNECTIONS: usize = 100;
@@ -24,7 +22,7 @@ pub struct Request {
     pub path: String,
     /// By lower-case name.
     pub headers: BTreeMap<String, String>,
-    pub body: String,
+    pub body: Vec<u8>,
     /// How many requests for the same path came before.
     pub nth: usize,
 }
@@ -113,11 +111,6 @@ impl Server {
         format!("http://{}{path}", self.host())
     }
 
-    /// Returns the name of the image `x` of this server.
-    pub fn reference(&self, rest: &str) -> Reference {
-        format!("{}/x{rest}", self.host()).parse().unwrap()
-    }
-
     /// Returns the requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.log.lock().unwrap().clone()
@@ -164,9 +157,9 @@ fn serve(
         let Some((name, value)) = line.split_once(':') else { break };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let mut body = String::new();
+    let mut body = Vec::new();
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    reader.by_ref().take(BODY_LIMIT.min(length)).read_to_string(&mut body)?;
+    reader.by_ref().take(BODY_LIMIT.min(length)).read_to_end(&mut body)?;
     let request = {
         let mut log = log.lock().unwrap();
         let nth = log.iter().filter(|request| request.path == path).count();
@@ -184,45 +177,4 @@ fn serve(
     let mut stream = reader.into_inner();
     stream.write_all(head.as_bytes())?;
     stream.write_all(&answer.body)
-}
-
-/// Answers as registries do for a blob, ranges included.
-pub fn blob(request: &Request, content: &[u8]) -> Answer {
-    let offset = request.header("range").strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
-    match offset.and_then(|offset| offset.parse::<usize>().ok()) {
-        None => Answer::ok(content),
-        Some(offset) if offset >= content.len() => Answer::status(416),
-        Some(offset) => {
-            let range = format!("bytes {offset}-{}/{}", content.len() - 1, content.len());
-            Answer { status: 206, ..Answer::ok(&content[offset..]) }.with("Content-Range", &range)
-        }
-    }
-}
-
-pub fn descriptor(content: &[u8]) -> Descriptor {
-    Descriptor::new(MediaType::OciLayer, Digest::of(content), content.len() as u64)
-}
-
-/// Returns some bytes that are not alike.
-pub fn content(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at * 7 + at / 256) as u8).collect()
-}
-
-/// Returns a configuration that is quick to ask again.
-pub fn config() -> Config {
-    let mut config = Config::default();
-    config.retry_delay = Duration::from_millis(2);
-    config
-}
-
-pub fn client() -> Client {
-    Client::new(config())
-}
-
-/// Reads a blob of the repository `x` to its end.
-pub fn fetch(client: &Client, reference: &Reference, descriptor: &Descriptor) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let mut reader = client.blob(reference, descriptor).map_err(|error| error.to_string())?;
-    reader.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(bytes)
 }

@@ -73,7 +73,7 @@ impl<'a> Planner<'a> {
         source: &'a SourceTree<'a>,
         root: &'a SelectedRoot,
     ) -> Result<(), CopyError> {
-        if self.options.unpack && archive::is_archive(&source.view, &root.node)? {
+        if source.unpack && archive::is_archive(&source.view, &root.node)? {
             return self.add_archive(source, root);
         }
         let path = self.file_path(&root.name)?;
@@ -95,6 +95,9 @@ impl<'a> Planner<'a> {
         let exists = matches!(self.scene.kind(&path)?, Some(EntryKind::Directory { .. }));
         if !exists && !self.is_marked_directory() {
             return Ok(path);
+        }
+        if name.is_empty() {
+            return Err(CopyError::Unnamed { path: shown(&path) });
         }
         self.scene.ensure_directory(&path)?;
         Ok(join(&path, name))

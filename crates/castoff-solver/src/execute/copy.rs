@@ -1,12 +1,12 @@
 //! COPY and ADD: a layer tar streamed straight from its sources. No file is created.
 
 use castoff_graph::{CopyKind, CopyOp, CopySource, Op, SourceOp};
-use castoff_layer::{TarOptions, TarWriter, Timestamp};
-use castoff_oci::DiffId;
-use castoff_store::{LayerDiff, LayerId};
+use castoff_layer::{TarOptions, Timestamp};
+use castoff_store::LayerId;
 
 use crate::copy::{self, InlineFile, Owners, SourceTree, WriteOptions};
 use crate::driver::{Messenger, Shared};
+use crate::fetch::write_layer;
 use crate::lookup::Pending;
 use crate::passwd;
 use crate::step::StepError;
@@ -26,12 +26,14 @@ pub(super) fn copy(
     for source in &op.sources {
         match source {
             CopySource::Files { from, .. } => {
-                let local = matches!(shared.graph.vertex(*from).op, Op::Source(SourceOp::Local(_)));
+                let source = &shared.graph.vertex(*from).op;
+                let local = matches!(source, Op::Source(SourceOp::Local(_)));
                 sources.push(SourceTree {
                     view: shared.bodies.view(&shared.layers(*from)?, messenger)?,
                     selection: selections.next().expect("each source has a selection"),
                     owners: if local { Owners::Root } else { Owners::Kept },
                     digests: local.then_some(&pending.files),
+                    unpack: unpack(op.kind, source),
                 });
             }
             CopySource::Inline { name, content } => {
@@ -45,23 +47,22 @@ pub(super) fn copy(
         chmod: op.chmod.as_ref(),
         link: op.link,
         parents: op.parents,
-        unpack: match op.kind {
-            CopyKind::Copy => false,
-            CopyKind::Add { unpack } => unpack.unwrap_or(true),
-        },
         mtime: Timestamp {
             seconds: epoch.unwrap_or_else(|| (shared.world.clock)().div_euclid(1000)),
             nanos: 0,
         },
     };
-    let writer = shared.world.store.blob_writer()?;
-    let mut tar =
-        TarWriter::new(std::io::BufWriter::with_capacity(256 * 1024, writer), TarOptions::default());
-    copy::write(&parent, &sources, &inline, &op.destination, &options, &mut tar)?;
-    let buffered = tar.finish()?;
-    let writer = buffered.into_inner().map_err(|error| StepError::Tar(error.into_error().into()))?;
-    let blob = writer.finish(None)?;
-    let id = LayerId::of_diff(DiffId(blob.digest));
-    shared.world.store.set_layer_diff(&id, LayerDiff { diff_id: DiffId(blob.digest), size: blob.size })?;
-    Ok(id)
+    write_layer(&shared.world.store, TarOptions::default(), |tar| {
+        copy::write(&parent, &sources, &inline, &op.destination, &options, tar)?;
+        Ok(())
+    })
+}
+
+/// Whether archives of a source are unpacked: each kind of source has its own rule (D-234, D-244).
+fn unpack(kind: CopyKind, source: &Op) -> bool {
+    match (kind, source) {
+        (CopyKind::Copy, _) | (_, Op::Source(SourceOp::Git(_))) => false,
+        (CopyKind::Add { unpack }, Op::Source(SourceOp::Http(_))) => unpack.unwrap_or(false),
+        (CopyKind::Add { unpack }, _) => unpack.unwrap_or(true),
+    }
 }

@@ -136,6 +136,7 @@ impl Copy<'_> {
                 selection,
                 owners: self.owners,
                 digests: None,
+                unpack: self.unpack,
             })
             .collect();
         let inline: Vec<InlineFile> = self
@@ -155,7 +156,6 @@ impl Copy<'_> {
             chmod: chmod.as_ref(),
             link: self.link,
             parents: self.parents,
-            unpack: self.unpack,
             mtime: NOW,
         };
         let mut tar = TarWriter::new(tempfile::tempfile().unwrap(), TarOptions::default());

@@ -12,6 +12,7 @@ fn a_record_is_read_as_it_was_written() {
     let outcomes = [
         RecordOutcome::Layer(LayerId::of_diff(DiffId(key("layer")))),
         RecordOutcome::Alias(key("other")),
+        RecordOutcome::Blob(key("bytes")),
         RecordOutcome::Empty,
     ];
     for outcome in outcomes {

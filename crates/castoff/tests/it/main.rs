@@ -3,6 +3,9 @@
 mod build;
 mod command_line;
 mod registry;
+#[path = "../../../castoff-registry/tests/it/server.rs"]
+#[allow(dead_code, reason = "the tests of the registry client use the rest of it")]
+mod server;
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -5,6 +5,7 @@ mod arguments;
 mod cache;
 mod contexts;
 mod copies;
+mod downloads;
 mod failures;
 mod images;
 mod interruptions;

@@ -1,0 +1,83 @@
+//! Fetching what is neither an image nor on this machine: files over HTTP and trees of git repositories
+//! (sections 10.9 and B-060 to B-076).
+//!
+//! Whatever is fetched becomes a layer of the store, known by what it is and not by where it came from. The
+//! next build that asks for the same fetches nothing, or asks only whether it is still the same.
+
+mod error;
+pub mod http;
+mod layer;
+
+use castoff_graph::CacheKey;
+use castoff_store::{CacheRecord, LayerId, RecordOutcome};
+
+use crate::World;
+use crate::driver::{Messenger, Shared};
+use crate::event::Event;
+use crate::lookup;
+use crate::recipe::http_recipe;
+use crate::schedule::VertexResult;
+use crate::step::StepError;
+
+pub use error::FetchError;
+pub(crate) use layer::write_layer;
+
+/// Is told how many bytes have come, and how many there are in all if that is known.
+pub type Progress<'a> = dyn FnMut(u64, Option<u64>) + 'a;
+
+/// Fetches the file of a vertex, unless what the store has is still what is there.
+pub(crate) fn http_vertex(
+    shared: &Shared<'_>,
+    id: castoff_graph::VertexId,
+    source: &castoff_graph::remote::HttpSource,
+    messenger: &Messenger,
+) -> Result<VertexResult, StepError> {
+    let world = shared.world;
+    let step = shared.step(id);
+    let name = &shared.graph.vertex(id).name;
+    messenger.send(Event::Started { step });
+    let started_ms = (world.clock)();
+    let mut progress = |current, total| {
+        let done = Some(current) == total;
+        messenger.send(Event::Status { step, item: source.file().to_owned(), current, total, done });
+    };
+    let content = http::content(world, source, &mut progress)?;
+    let recipe = http_recipe(&content.blob, source.file(), content.last_modified);
+    let key = recipe.key();
+    if let Some(found) = lookup::stored(shared, id, key)? {
+        return Ok(VertexResult { cached: !content.downloaded, ..found });
+    }
+    let layer = http::layer(world, source, &content)?;
+    let recipe = serde_json::to_value(&recipe).expect("a recipe is always JSON");
+    let record =
+        CacheRecord { started_ms, ..record(world, name, recipe, RecordOutcome::Layer(layer.clone())) };
+    world.store.put_record(key.0, &record)?;
+    Ok(fetched(key, layer, record.created_ms))
+}
+
+fn fetched(identity: CacheKey, layer: LayerId, created_ms: i64) -> VertexResult {
+    VertexResult { identity, layer: Some(layer), created_ms, cached: false }
+}
+
+/// Returns the record of something that was not run.
+pub(crate) fn record(
+    world: &World,
+    name: &str,
+    recipe: serde_json::Value,
+    outcome: RecordOutcome,
+) -> CacheRecord {
+    let now = (world.clock)();
+    CacheRecord {
+        recipe,
+        outcome,
+        name: name.to_owned(),
+        stage: String::new(),
+        created_ms: now,
+        started_ms: now,
+        duration_ms: 0,
+        cpu_ms: None,
+        memory_bytes: None,
+        log: None,
+        files: None,
+    }
+}
