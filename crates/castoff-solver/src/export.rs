@@ -2,4 +2,5 @@
 
 pub mod archive;
 pub mod image;
+pub mod set;
 pub mod tree;

@@ -3,7 +3,7 @@
 //! Every regular file of an archive becomes a blob while it is read, so that an archive may come from
 //! a pipe and in any order. What is not referred to in the end is garbage for `castoff prune`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,16 @@ pub enum ImportError {
         name: String,
         /// What its bytes are.
         actual: Digest,
+    },
+    /// A descriptor lies about the size of a document.
+    #[error("`{name}` has {actual} bytes, and its descriptor says {claimed}")]
+    Size {
+        /// Name in the archive.
+        name: String,
+        /// What the descriptor says.
+        claimed: u64,
+        /// What there is.
+        actual: u64,
     },
     /// A tag in a layout is not the one asked for (B-073).
     #[error("the layout has {0}")]
@@ -272,27 +282,51 @@ fn from_index(store: &Store, files: &Files) -> Result<Vec<Loaded>, ImportError> 
 }
 
 /// Checks that everything a manifest or index refers to is there, so that a tag never names an image
-/// with holes. Entries of an index whose manifest is absent are allowed: archives of one platform have
-/// the whole index.
-fn check_complete(store: &Store, files: &Files, descriptor: &Descriptor) -> Result<(), ImportError> {
-    let name = format!("blobs/sha256/{}", descriptor.digest.hex());
-    if descriptor.media_type.is_index() {
-        let index: Index = document(store, files, &name)?;
-        for manifest in &index.manifests {
-            if files.contains_key(&format!("blobs/sha256/{}", manifest.digest.hex())) {
-                check_complete(store, files, manifest)?;
-            }
+/// with holes. Entries of an index whose manifest is absent are allowed, but not all of them: archives of
+/// one platform have the whole index.
+fn check_complete(store: &Store, files: &Files, root: &Descriptor) -> Result<(), ImportError> {
+    // Hostile indexes may refer to the same things in exponentially many ways.
+    let mut done = BTreeSet::new();
+    let mut open = vec![root.clone()];
+    while let Some(descriptor) = open.pop() {
+        if !done.insert(descriptor.digest) {
+            continue;
         }
-        return Ok(());
-    }
-    let manifest: Manifest = document(store, files, &name)?;
-    for part in manifest.layers.iter().chain([&manifest.config]) {
-        let name = format!("blobs/sha256/{}", part.digest.hex());
-        if !files.contains_key(&name) {
-            return Err(ImportError::Missing(name));
+        let name = blob_name(&descriptor);
+        check_size(files, &name, &descriptor)?;
+        if descriptor.media_type.is_index() {
+            let index: Index = document(store, files, &name)?;
+            let (present, absent): (Vec<_>, Vec<_>) =
+                index.manifests.into_iter().partition(|entry| files.contains_key(&blob_name(entry)));
+            if let (true, Some(entry)) = (present.is_empty(), absent.first()) {
+                return Err(ImportError::Missing(blob_name(entry)));
+            }
+            open.extend(present);
+            continue;
+        }
+        let manifest: Manifest = document(store, files, &name)?;
+        for part in manifest.layers.iter().chain([&manifest.config]) {
+            let name = blob_name(part);
+            if !files.contains_key(&name) {
+                return Err(ImportError::Missing(name));
+            }
+            check_size(files, &name, part)?;
         }
     }
     Ok(())
+}
+
+fn check_size(files: &Files, name: &str, descriptor: &Descriptor) -> Result<(), ImportError> {
+    match files.get(name) {
+        Some((_, actual)) if *actual != descriptor.size => {
+            Err(ImportError::Size { name: name.to_owned(), claimed: descriptor.size, actual: *actual })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn blob_name(descriptor: &Descriptor) -> String {
+    format!("blobs/sha256/{}", descriptor.digest.hex())
 }
 
 #[derive(Deserialize)]

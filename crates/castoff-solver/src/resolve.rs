@@ -80,13 +80,25 @@ pub fn resolve(
     platform: &Platform,
     refresh: bool,
 ) -> Result<Resolved, ResolveError> {
-    for descriptor in known(world, reference, refresh)? {
-        if let Some(resolved) = from_store(world, reference, platform, &descriptor)? {
-            return Ok(resolved);
+    let mut otherwise = None;
+    for (origin, descriptor) in known(world, reference, refresh)? {
+        match (from_store(world, reference, platform, &descriptor)?, origin) {
+            (Stored::Fits(resolved), _) => return Ok(*resolved),
+            // All that there is under the name, or by the digest: the planner warns (D-123).
+            (Stored::Differs(resolved), Origin::Registry | Origin::Digest) => return Ok(*resolved),
+            (Stored::Differs(resolved), Origin::User) => otherwise = Some(Ok(*resolved)),
+            (Stored::Lacks(error), Origin::User) => otherwise = Some(Err(*error)),
+            // The registry's index may have the platform by now.
+            (Stored::Lacks(_) | Stored::Absent, _) => {}
         }
     }
     let remote = |source| ResolveError::Registry { reference: Box::new(reference.clone()), source };
-    let document = world.registry.resolve(reference).map_err(remote)?;
+    let document = match (world.registry.resolve(reference), otherwise) {
+        (Ok(document), _) => document,
+        // Nobody has it for the platform, but the store has it for another.
+        (Err(_), Some(otherwise)) => return otherwise,
+        (Err(error), None) => return Err(remote(error)),
+    };
     let pinned = reference.with_digest(document.digest);
     let named = Descriptor::new(document.media_type.clone(), document.digest, document.bytes.len() as u64);
     let (manifest_digest, manifest_bytes) = if document.media_type.is_index() {
@@ -124,58 +136,92 @@ pub fn resolve(
     Ok(Resolved { reference: pinned, manifest: manifest_digest, platform: config.platform(), config })
 }
 
+/// Why the store knows what a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The name has a digest.
+    Digest,
+    /// Somebody here gave the name; a registry may have more under it.
+    User,
+    /// A registry said so.
+    Registry,
+}
+
+/// What the store has of an image.
+enum Stored {
+    /// The image for the platform.
+    Fits(Box<Resolved>),
+    /// One manifest, for another platform.
+    Differs(Box<Resolved>),
+    /// An index without the platform.
+    Lacks(Box<ResolveError>),
+    /// Not all of its documents.
+    Absent,
+}
+
 /// Returns what the store knows under a name: what was named last comes first, whether it was a build
 /// that gave the name or a registry.
-fn known(world: &World, reference: &Reference, refresh: bool) -> Result<Vec<Descriptor>, ResolveError> {
+fn known(
+    world: &World,
+    reference: &Reference,
+    refresh: bool,
+) -> Result<Vec<(Origin, Descriptor)>, ResolveError> {
     if let Some(digest) = reference.digest() {
         let blob = world.store.blob(&digest);
         let descriptor = blob.map(|blob| Descriptor::new(MediaType::OciManifest, digest, blob.size));
-        return Ok(descriptor.into_iter().collect());
+        return Ok(descriptor.map(|descriptor| (Origin::Digest, descriptor)).into_iter().collect());
     }
     if refresh {
         return Ok(Vec::new());
     }
-    let mut found = [world.store.tag_entry(reference)?, world.store.pulled(reference)?];
-    found.sort_by_key(|tag| std::cmp::Reverse(tag.as_ref().map(|tag| tag.created_ms)));
-    Ok(found.into_iter().flatten().map(|tag| tag.descriptor).collect())
+    let mut found = [
+        (Origin::User, world.store.tag_entry(reference)?),
+        (Origin::Registry, world.store.pulled(reference)?),
+    ];
+    found.sort_by_key(|(_, tag)| std::cmp::Reverse(tag.as_ref().map(|tag| tag.created_ms)));
+    Ok(found.into_iter().filter_map(|(origin, tag)| Some((origin, tag?.descriptor))).collect())
 }
 
-/// Finds an image in the store alone. `None` when a document is missing or the platform differs.
+/// Finds an image in the store alone.
 fn from_store(
     world: &World,
     reference: &Reference,
     platform: &Platform,
     descriptor: &Descriptor,
-) -> Result<Option<Resolved>, ResolveError> {
-    let Some(bytes) = world.store.read_blob(&descriptor.digest, DOCUMENT_LIMIT)? else { return Ok(None) };
+) -> Result<Stored, ResolveError> {
+    let Some(bytes) = world.store.read_blob(&descriptor.digest, DOCUMENT_LIMIT)? else {
+        return Ok(Stored::Absent);
+    };
     let value: serde_json::Value =
         serde_json::from_slice(&bytes).map_err(|source| malformed(reference, descriptor.digest, source))?;
-    let (digest, bytes) = if value.get("manifests").is_some() {
+    let is_index = value.get("manifests").is_some();
+    let (digest, bytes) = if is_index {
         let index: Raw<Index> = parse(reference, bytes)?;
-        // The registry's index may have the platform by now.
-        let Ok(chosen) = choose(reference, platform, &index.value().manifests) else { return Ok(None) };
-        let chosen = chosen.digest;
+        let chosen = match choose(reference, platform, &index.value().manifests) {
+            Ok(chosen) => chosen.digest,
+            Err(error) => return Ok(Stored::Lacks(Box::new(error))),
+        };
         match world.store.read_blob(&chosen, DOCUMENT_LIMIT)? {
             Some(bytes) => (chosen, bytes),
-            None => return Ok(None),
+            None => return Ok(Stored::Absent),
         }
     } else {
         (descriptor.digest, bytes)
     };
     let manifest: Raw<Manifest> = parse(reference, bytes)?;
     if world.store.blob(&manifest.value().config.digest).is_none() {
-        return Ok(None);
+        return Ok(Stored::Absent);
     }
     let config = config(world, reference, &manifest.value().config.digest)?;
-    if platform.accepts(&config.platform()).is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Resolved {
+    // What an index says of its entries counts, as it does when it comes from a registry.
+    let fits = is_index || platform.accepts(&config.platform()).is_some();
+    let resolved = Box::new(Resolved {
         reference: reference.with_digest(descriptor.digest),
         manifest: digest,
         platform: config.platform(),
         config,
-    }))
+    });
+    Ok(if fits { Stored::Fits(resolved) } else { Stored::Differs(resolved) })
 }
 
 fn config(world: &World, reference: &Reference, digest: &Digest) -> Result<ImageConfig, ResolveError> {

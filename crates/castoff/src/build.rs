@@ -9,7 +9,8 @@ use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
 use castoff_graph::{BuildGraph, LocalName, VertexId};
 use castoff_oci::{Digest, Platform, Reference};
 use castoff_plan::{NamedContext, Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
-use castoff_solver::export::image::{self, Image};
+use castoff_solver::export::image;
+use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::{
     Bodies, Event, Outcome, SecretValue, SolveError, SolveOptions, Solved, StepError, StepId, World, import,
     resolve, solve,
@@ -25,8 +26,8 @@ use crate::ignored::ignored_sources;
 /// A build that was done.
 #[derive(Debug)]
 pub struct Built {
-    /// The image, unless only files or nothing were asked for.
-    pub image: Option<Image>,
+    /// The image or index, unless only files or nothing were asked for.
+    pub images: Option<ImageSet>,
     /// Findings that did not stop the build.
     pub warnings: Vec<Diagnostic>,
     /// The Dockerfile, for showing them.
@@ -116,7 +117,7 @@ pub fn build(
     if outputs.as_ref().map_or(true, |outputs| outputs.wrote) {
         world.store.sync()?;
     }
-    Ok(Built { image: outputs?.image, warnings: planned.warnings, dockerfile: planned.dockerfile })
+    Ok(Built { images: outputs?.images, warnings: planned.warnings, dockerfile: planned.dockerfile })
 }
 
 fn solve_and_export(
@@ -173,6 +174,7 @@ pub fn plan(
         build_args: request.build_args.clone(),
         labels: request.labels.clone(),
         platforms: request.platforms.clone(),
+        multi_platform: request.multi_platform,
         contexts,
         no_cache: request.no_cache,
         no_cache_stages: request.no_cache_stages.clone(),
@@ -534,14 +536,14 @@ impl Internal {
     }
 }
 
-/// Returns the image of the result, named.
+/// Returns the images of the result, under an index when that was asked for.
 pub(crate) fn assemble(
     planned: &Planned,
     solved: &Solved,
     world: &World,
     bodies: &Bodies<'_>,
-    clamp: Option<i64>,
-) -> Result<Image, BuildError> {
+    options: AssembleOptions,
+) -> Result<ImageSet, BuildError> {
     let plan = &planned.plan;
-    Ok(image::assemble(&plan.graph, &plan.outputs[0], solved, world, bodies, clamp)?)
+    Ok(set::assemble(&plan.graph, &plan.outputs, solved, world, bodies, options)?)
 }

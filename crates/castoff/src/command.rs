@@ -11,6 +11,7 @@ mod transfer;
 
 use std::io::{self, IsTerminal as _, Write};
 
+use castoff_oci::Platform;
 use castoff_sandbox::{EnterOptions, Entered};
 
 use crate::args::{Command, Environment, GlobalArgs, Invocation};
@@ -85,6 +86,11 @@ impl Context<'_> {
     fn open(&self, options: SessionOptions) -> anyhow::Result<Session> {
         session::open(self.global, self.environment, self.entered, options)
     }
+}
+
+/// Returns the platform of `--platform`, where one is taken.
+fn platform(text: Option<&str>) -> anyhow::Result<Option<Platform>> {
+    Ok(text.map(str::parse).transpose()?)
 }
 
 /// Writes to standard output; a closed one ends the command quietly.

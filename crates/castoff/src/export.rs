@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use castoff_graph::VertexId;
-use castoff_layer::{TarOptions, TarWriter};
-use castoff_oci::{Descriptor, Digest};
+use castoff_graph::{ImageOutput, VertexId};
+use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp, View};
+use castoff_oci::{Descriptor, Digest, Platform};
 use castoff_solver::export::archive::{self, ArchiveCompression, ArchiveExport, ArchiveKind};
-use castoff_solver::export::image::{self, Image};
+use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::export::tree::{self, TreeExport};
 use castoff_solver::{Bodies, Event, Messenger, Outcome, Solved, StepId, World, snapshot};
 use serde_json::json;
@@ -20,8 +20,8 @@ use crate::build::{BuildError, Planned, assemble};
 /// What was made of a result.
 #[derive(Debug)]
 pub struct Outputs {
-    /// The image, if one was made.
-    pub image: Option<Image>,
+    /// The image or index, if one was made.
+    pub images: Option<ImageSet>,
     /// Whether the store has anything that it did not have before.
     pub wrote: bool,
 }
@@ -40,23 +40,24 @@ pub fn outputs(
         && request.outputs.iter().all(|output| {
             matches!(output, OutputSpec::Local { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly)
         });
-    let mut exporter = Exporter { planned, solved, world, bodies, step, events, renamed: false };
-    let mut image = None;
+    let indexed = request.plan.multi_platform;
+    let mut exporter = Exporter { planned, solved, world, bodies, step, events, indexed, renamed: false };
+    let mut images = None;
     let mut pushed = None;
     if !only_files {
-        image = Some(exporter.image(request)?);
+        images = Some(exporter.images(request)?);
     }
     for output in &request.outputs {
-        if let Some(descriptor) = exporter.output(output, image.as_ref())? {
+        if let Some(descriptor) = exporter.output(output, images.as_ref())? {
             pushed = Some(descriptor);
         }
     }
-    if let Some(image) = &image {
-        let descriptor = pushed.unwrap_or_else(|| image.descriptor());
-        about(request, image, &descriptor)?;
+    if let Some(images) = &images {
+        let descriptor = pushed.unwrap_or_else(|| images.descriptor());
+        about(request, images, &descriptor)?;
     }
     let wrote = solved.executed() || exporter.renamed || !request.outputs.is_empty();
-    Ok(Outputs { image, wrote })
+    Ok(Outputs { images, wrote })
 }
 
 struct Exporter<'a> {
@@ -66,13 +67,15 @@ struct Exporter<'a> {
     bodies: &'a Bodies<'a>,
     step: StepId,
     events: &'a mut dyn FnMut(Event),
+    /// Whether the result is for several platforms though it may have one.
+    indexed: bool,
     /// Whether a name stands for something else now.
     renamed: bool,
 }
 
 impl Exporter<'_> {
-    /// Puts the image into the store under its names.
-    fn image(&mut self, request: &BuildRequest) -> Result<Image, BuildError> {
+    /// Puts the images into the store under their names.
+    fn images(&mut self, request: &BuildRequest) -> Result<ImageSet, BuildError> {
         let mut names = request.tags.clone();
         let mut rewrite = false;
         for output in &request.outputs {
@@ -83,10 +86,9 @@ impl Exporter<'_> {
         }
         let step = self.begin("exporting to image");
         self.item(step, "exporting layers", false);
-        let clamp = if rewrite { self.planned.plan.outputs[0].epoch } else { None };
-        let image = assemble(self.planned, self.solved, self.world, self.bodies, clamp);
-        let image = match image {
-            Ok(image) => image,
+        let clamp = if rewrite { self.build_epoch() } else { None };
+        let images = match self.assemble(clamp) {
+            Ok(images) => images,
             Err(error) => {
                 (self.events)(Event::Finished {
                     step,
@@ -96,20 +98,35 @@ impl Exporter<'_> {
             }
         };
         self.item(step, "exporting layers", true);
-        self.item(step, &format!("exporting manifest {}", image.manifest.digest()), true);
-        self.item(step, &format!("writing image {}", image.id()), true);
-        self.renamed |= image::tag(self.world, &image, &names)?;
+        for image in images.images() {
+            self.item(step, &format!("exporting manifest {}", image.manifest.digest()), true);
+        }
+        if let Some(index) = images.index() {
+            self.item(step, &format!("exporting manifest list {}", index.digest()), true);
+        }
+        self.item(step, &format!("writing image {}", images.id()), true);
+        self.renamed |= set::tag(self.world, &images, &names)?;
         for name in &names {
             self.item(step, &format!("naming to {name}"), true);
         }
         (self.events)(Event::Finished { step, outcome: Outcome::Done });
-        Ok(image)
+        Ok(images)
+    }
+
+    fn assemble(&self, clamp: Option<i64>) -> Result<ImageSet, BuildError> {
+        let options = AssembleOptions { indexed: self.indexed, clamp };
+        assemble(self.planned, self.solved, self.world, self.bodies, options)
+    }
+
+    /// Returns SOURCE_DATE_EPOCH, which is that of all platforms.
+    fn build_epoch(&self) -> Option<i64> {
+        self.planned.plan.outputs[0].epoch
     }
 
     fn output(
         &mut self,
         output: &OutputSpec,
-        image: Option<&Image>,
+        images: Option<&ImageSet>,
     ) -> Result<Option<Descriptor>, BuildError> {
         match output {
             OutputSpec::CacheOnly => Ok(None),
@@ -117,80 +134,104 @@ impl Exporter<'_> {
             OutputSpec::Image { push: true, .. } => Err(unsupported("pushing")),
             OutputSpec::Docker { dest: None, .. } => Err(unsupported("loading into an engine")),
             OutputSpec::Local { delete: true, .. } => Err(unsupported("mode=delete")),
-            OutputSpec::Local { dest, epoch, .. } => {
-                let dest = dest.clone();
+            OutputSpec::Local { dest, epoch, platform_split, .. } => {
                 let epoch = self.epoch(*epoch);
-                self.files("exporting to client directory", |exporter, view| {
-                    std::fs::create_dir_all(&dest)?;
-                    let ownership = exporter.world.machine.ownership;
-                    let export = TreeExport { ignore: None, epoch, owned_by_caller: true };
-                    Ok(tree::write_directory(view, b"", &dest, ownership, &export)?)
+                let split = platform_split.unwrap_or(self.indexed);
+                let ownership = self.world.machine.ownership;
+                self.files("exporting to client directory", |trees| {
+                    // Nothing is written when two platforms differ about a file.
+                    let present = if split { Vec::new() } else { tree::merge(trees)? };
+                    for (place, (name, view)) in trees.iter().enumerate() {
+                        let dest = if split { dest.join(name) } else { dest.clone() };
+                        std::fs::create_dir_all(&dest)?;
+                        let export = TreeExport {
+                            epoch,
+                            owned_by_caller: true,
+                            present: present.get(place),
+                            ..TreeExport::default()
+                        };
+                        tree::write_directory(view, b"", &dest, ownership, &export)?;
+                    }
+                    Ok(())
                 })?;
                 Ok(None)
             }
-            OutputSpec::Tar { dest, epoch, .. } => {
+            OutputSpec::Tar { dest, epoch, platform_split } => {
                 let epoch = self.epoch(*epoch);
-                self.files("exporting to client tarball", |_, view| {
+                let split = platform_split.unwrap_or(self.indexed);
+                self.files("exporting to client tarball", |trees| {
+                    let present = if split { Vec::new() } else { tree::merge(trees)? };
                     to_file(dest, &mut |to| {
                         let mut tar = TarWriter::new(to, TarOptions::default());
-                        let export = TreeExport { ignore: None, epoch, owned_by_caller: false };
-                        tree::write_view(view, b"", &mut tar, &export)?;
+                        for (place, (name, view)) in trees.iter().enumerate() {
+                            let mut export =
+                                TreeExport { epoch, present: present.get(place), ..TreeExport::default() };
+                            if split {
+                                tar.append(&directory_of_platform(name, epoch), &mut io::empty())?;
+                                export.below = name.as_bytes();
+                            }
+                            tree::write_view(view, b"", &mut tar, &export)?;
+                        }
                         tar.finish()?;
                         Ok(())
                     })
                 })?;
                 Ok(None)
             }
-            OutputSpec::Oci { dest, image: attributes } => {
-                self.archive("exporting to oci image format", ArchiveKind::Oci, Some(dest), attributes, image)
-            }
+            OutputSpec::Oci { dest, image: attributes } => self.archive(
+                "exporting to oci image format",
+                ArchiveKind::Oci,
+                Some(dest),
+                attributes,
+                images,
+            ),
             OutputSpec::Docker { dest: Some(dest), image: attributes } => self.archive(
                 "exporting to docker image format",
                 ArchiveKind::Docker,
                 Some(dest),
                 attributes,
-                image,
+                images,
             ),
             OutputSpec::OciDirectory { dest, image: attributes } => {
                 let dest = dest.clone();
                 let (world, bodies) = (self.world, self.bodies);
-                let image = &self.rewritten(image, attributes)?;
+                let images = &self.rewritten(images, attributes)?;
                 let compression = compression(attributes)?;
                 let names = attributes.names.clone();
                 self.step("exporting to oci image format", |messenger| {
                     let export = ArchiveExport { names: &names, compression, world, bodies, messenger };
-                    Ok(Some(archive::write_layout(image, &export, &dest)?))
+                    Ok(Some(archive::write_layout(images, &export, &dest)?))
                 })
             }
         }
     }
 
-    /// Returns the image of an output, with its times clamped when that was asked for. Without an epoch
+    /// Returns the images of an output, with their times clamped when that was asked for. Without an epoch
     /// there is nothing to clamp to (B-170).
     fn rewritten(
         &mut self,
-        image: Option<&Image>,
+        images: Option<&ImageSet>,
         attributes: &ImageAttributes,
-    ) -> Result<Image, BuildError> {
-        let image = image.expect("an image output makes an image");
+    ) -> Result<ImageSet, BuildError> {
+        let images = images.expect("an image output makes an image");
         if !attributes.rewrite_timestamp {
-            return Ok(image.clone());
+            return Ok(images.clone());
         }
-        let Some(epoch) = self.planned.plan.outputs[0].epoch else {
+        let Some(epoch) = self.build_epoch() else {
             (self.events)(Event::Warning {
                 step: None,
                 rule: None,
                 text: "rewrite-timestamp has no effect without SOURCE_DATE_EPOCH".to_owned(),
                 line: None,
             });
-            return Ok(image.clone());
+            return Ok(images.clone());
         };
-        assemble(self.planned, self.solved, self.world, self.bodies, Some(epoch))
+        self.assemble(Some(epoch))
     }
 
     fn epoch(&self, given: Option<EpochOverride>) -> Option<i64> {
         match given {
-            None => self.planned.plan.outputs[0].epoch,
+            None => self.build_epoch(),
             Some(EpochOverride::Disabled) => None,
             Some(EpochOverride::Seconds(seconds)) => Some(seconds),
         }
@@ -202,9 +243,9 @@ impl Exporter<'_> {
         kind: ArchiveKind,
         dest: Option<&OutputFile>,
         attributes: &ImageAttributes,
-        image: Option<&Image>,
+        images: Option<&ImageSet>,
     ) -> Result<Option<Descriptor>, BuildError> {
-        let image = &self.rewritten(image, attributes)?;
+        let images = &self.rewritten(images, attributes)?;
         let dest = dest.expect("checked by the caller");
         let compression = compression(attributes)?;
         let (world, bodies) = (self.world, self.bodies);
@@ -212,24 +253,27 @@ impl Exporter<'_> {
             to_file(dest, &mut |to| {
                 let names = &attributes.names[..];
                 let export = ArchiveExport { names, compression, world, bodies, messenger };
-                let descriptor = archive::write_archive(image, kind, &export, to)?;
+                let descriptor = archive::write_archive(images, kind, &export, to)?;
                 Ok(Some(descriptor))
             })
         })
     }
 
-    /// Gives the result's files to `write`.
+    /// Gives the files of each platform to `write`, with the names of their directories (B-098).
     fn files(
         &mut self,
         name: &str,
-        write: impl FnOnce(&FileExport<'_>, &castoff_layer::View) -> anyhow::Result<()> + Send,
+        write: impl FnOnce(&[(String, View)]) -> anyhow::Result<()> + Send,
     ) -> Result<(), BuildError> {
         let (planned, solved, world, bodies) = (self.planned, self.solved, self.world, self.bodies);
         self.step(name, |messenger| {
             let result = |id: VertexId| solved.result(id).expect("what an output needs is solved").clone();
-            let layers = snapshot(&planned.plan.graph, world, planned.plan.outputs[0].vertex, &result)?;
-            let view = bodies.view(&layers, messenger)?;
-            write(&FileExport { world }, &view)?;
+            let tree = |output: &ImageOutput| -> anyhow::Result<(String, View)> {
+                let layers = snapshot(&planned.plan.graph, world, output.vertex, &result)?;
+                Ok((directory_name(&output.platform), bodies.view(&layers, messenger)?))
+            };
+            let trees = planned.plan.outputs.iter().map(tree).collect::<anyhow::Result<Vec<_>>>()?;
+            write(&trees)?;
             Ok(None)
         })
         .map(drop)
@@ -266,8 +310,21 @@ impl Exporter<'_> {
     }
 }
 
-struct FileExport<'a> {
-    world: &'a World,
+/// Returns the name of a platform's directory among the files of several: `linux_arm_v7` (B-098).
+fn directory_name(platform: &Platform) -> String {
+    platform.to_string().replace('/', "_")
+}
+
+fn directory_of_platform(name: &str, epoch: Option<i64>) -> Entry {
+    Entry {
+        path: name.as_bytes().to_vec(),
+        kind: EntryKind::Directory { opaque: false },
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime: Timestamp { seconds: epoch.unwrap_or_default(), nanos: 0 },
+        xattrs: Default::default(),
+    }
 }
 
 fn unsupported(what: &str) -> BuildError {
@@ -333,18 +390,20 @@ fn beside(path: &Path) -> std::path::PathBuf {
     path.with_file_name(name)
 }
 
-/// Writes `--iidfile` and `--metadata-file` (B-021, B-113).
-fn about(request: &BuildRequest, image: &Image, descriptor: &Descriptor) -> Result<(), BuildError> {
+/// Writes `--iidfile` and `--metadata-file` (B-021, B-112, B-113).
+fn about(request: &BuildRequest, images: &ImageSet, descriptor: &Descriptor) -> Result<(), BuildError> {
     if let Some(path) = &request.iidfile {
-        archive::write_file(path, &mut image.id().to_string().as_bytes())?;
+        archive::write_file(path, &mut images.id().to_string().as_bytes())?;
     }
     if let Some(path) = &request.metadata_file {
         let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
         let mut metadata = json!({
-            "containerimage.config.digest": image.config.digest().to_string(),
             "containerimage.descriptor": descriptor,
             "containerimage.digest": descriptor.digest.to_string(),
         });
+        if images.index().is_none() {
+            metadata["containerimage.config.digest"] = json!(images.id().to_string());
+        }
         if !names.is_empty() {
             metadata["image.name"] = json!(names.join(","));
         }

@@ -1,8 +1,10 @@
-//! Images of the store as commands name them: by reference, id, or a beginning of an id.
+//! Images of the store as commands name them: by reference, id, or a beginning of an id. What is named
+//! may be an index; commands that need one image take that of a platform.
 
 use anyhow::Context as _;
-use castoff_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Raw, Reference};
+use castoff_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Raw, Reference};
 use castoff_solver::export::image::{Image, ImageLayer};
+use castoff_solver::export::set::ImageSet;
 use castoff_solver::{BaseLayer, Bodies, World};
 use castoff_store::{LayerId, Store};
 
@@ -14,17 +16,20 @@ const DOCUMENT_LIMIT: u64 = 16 << 20;
 pub struct Named {
     /// The name it was found under, if it has one.
     pub reference: Option<Reference>,
-    /// Its manifest.
+    /// The index that the name stands for, if it is one; the image is one of its.
+    pub index: Option<Raw<Index>>,
+    /// The manifest of the image.
     pub manifest: Raw<Manifest>,
     /// Its config.
     pub config: Raw<ImageConfig>,
 }
 
-/// Finds an image in the store.
+/// Finds an image in the store. Of an index it is the image for the platform; without one that for this
+/// machine, else the first.
 ///
 /// # Errors
 /// When there is none, several, or its documents are damaged.
-pub fn find(store: &Store, name: &str) -> anyhow::Result<Named> {
+pub fn find(store: &Store, name: &str, platform: Option<&Platform>) -> anyhow::Result<Named> {
     if let Ok(reference) = name.parse::<Reference>() {
         let found = match (reference.digest(), store.tag(&reference)?) {
             (_, Some(descriptor)) => Some(descriptor.digest),
@@ -32,7 +37,7 @@ pub fn find(store: &Store, name: &str) -> anyhow::Result<Named> {
             (None, None) => store.pulled(&reference)?.map(|pulled| pulled.descriptor.digest),
         };
         if let Some(digest) = found
-            && let Some(named) = load(store, Some(reference), digest)?
+            && let Some(named) = load(store, Some(reference), digest, platform)?
         {
             return Ok(named);
         }
@@ -42,22 +47,31 @@ pub fn find(store: &Store, name: &str) -> anyhow::Result<Named> {
     if hex {
         let mut matches = Vec::new();
         for tag in store.tags()? {
-            let Some(named) = load(store, Some(tag.reference), tag.descriptor.digest)? else { continue };
-            if named.config.digest().hex().starts_with(prefix)
-                || named.manifest.digest().hex().starts_with(prefix)
-            {
+            // The platform is asked for of the one that is meant, and not of all.
+            let Some(named) = load(store, Some(tag.reference), tag.descriptor.digest, None)? else {
+                continue;
+            };
+            let digests = [named.id(), named.config.digest(), named.manifest.digest()];
+            if digests.iter().any(|digest| digest.hex().starts_with(prefix)) {
                 matches.push(named);
             }
         }
-        matches.dedup_by_key(|named| named.config.digest());
+        matches.dedup_by_key(|named| named.id());
         match matches.len() {
-            1 => return Ok(matches.remove(0)),
+            1 => {
+                let named = matches.remove(0);
+                let digest = named.root().digest;
+                return match load(store, named.reference.clone(), digest, platform)? {
+                    Some(chosen) => Ok(chosen),
+                    None => Ok(named),
+                };
+            }
             0 => {}
             count => anyhow::bail!("`{name}` is the beginning of {count} image ids"),
         }
         // An image without a name is found by its whole id.
         if let Ok(digest) = format!("sha256:{prefix}").parse::<Digest>()
-            && let Some(named) = load(store, None, digest)?
+            && let Some(named) = load(store, None, digest, platform)?
         {
             return Ok(named);
         }
@@ -66,39 +80,124 @@ pub fn find(store: &Store, name: &str) -> anyhow::Result<Named> {
 }
 
 /// Loads the documents of an image whose manifest or index has this digest.
-fn load(store: &Store, reference: Option<Reference>, digest: Digest) -> anyhow::Result<Option<Named>> {
+fn load(
+    store: &Store,
+    reference: Option<Reference>,
+    digest: Digest,
+    platform: Option<&Platform>,
+) -> anyhow::Result<Option<Named>> {
     let Some(bytes) = store.read_blob(&digest, DOCUMENT_LIMIT)? else { return Ok(None) };
     let value: serde_json::Value = serde_json::from_slice(&bytes)?;
     if value.get("manifests").is_some() {
-        let index: Index = serde_json::from_slice(&bytes)?;
-        let host = Platform::host();
-        let fits = |descriptor: &&Descriptor| {
-            descriptor.platform.as_ref().is_none_or(|platform| host.accepts(platform).is_some())
-        };
-        let present = |descriptor: &&Descriptor| store.blob(&descriptor.digest).is_some();
-        let chosen = index
-            .manifests
-            .iter()
-            .filter(present)
-            .find(fits)
-            .or_else(|| index.manifests.iter().find(present));
-        return match chosen {
-            Some(chosen) => load(store, reference, chosen.digest),
-            None => Ok(None),
-        };
+        let index: Raw<Index> = Raw::parse(bytes)?;
+        let Some(chosen) = choose(store, &index, platform)? else { return Ok(None) };
+        return Ok(Some(Named { reference, index: Some(index), ..chosen }));
     }
     if value.get("layers").is_none() {
         return Ok(None);
     }
-    let manifest: Raw<Manifest> = Raw::parse(bytes)?;
+    let named = image_of(store, Raw::parse(bytes)?)?;
+    if let Some(wanted) = platform
+        && wanted.accepts(&named.config.value().platform()).is_none()
+    {
+        let found = named.config.value().platform();
+        anyhow::bail!("the image is for {found}, and not for {wanted}");
+    }
+    Ok(Some(Named { reference, ..named }))
+}
+
+/// Returns the image of an index that serves a platform best, among those that are there. Two that serve
+/// equally well are taken in their order.
+fn choose(store: &Store, index: &Raw<Index>, platform: Option<&Platform>) -> anyhow::Result<Option<Named>> {
+    let host = Platform::host();
+    let wanted = platform.unwrap_or(&host);
+    let images = images_of(store, index)?;
+    let distance = |(claimed, _): &(Platform, Named)| wanted.accepts(claimed).unwrap_or(u32::MAX);
+    let available: Vec<String> = images.iter().map(|(claimed, _)| claimed.to_string()).collect();
+    let chosen = images.into_iter().min_by_key(distance);
+    match (chosen, platform) {
+        (Some(chosen), Some(wanted)) if distance(&chosen) == u32::MAX => {
+            anyhow::bail!("the image is not there for {wanted}; it is there for: {}", available.join(", "))
+        }
+        (chosen, _) => Ok(chosen.map(|(_, named)| named)),
+    }
+}
+
+/// Returns the images of an index that are in the store, in order, each with the platform that the index
+/// says it is for, or its config when the index says nothing. Attestations, whose platform is unknown, are
+/// no images.
+fn images_of(store: &Store, index: &Raw<Index>) -> anyhow::Result<Vec<(Platform, Named)>> {
+    let mut images = Vec::new();
+    for entry in &index.value().manifests {
+        if entry.platform.as_ref().is_some_and(|platform| platform.os == "unknown") {
+            continue;
+        }
+        let Some(bytes) = store.read_blob(&entry.digest, DOCUMENT_LIMIT)? else { continue };
+        // An index in an index, or something else that is no image.
+        let Ok(manifest) = Raw::<Manifest>::parse(bytes) else { continue };
+        let named = image_of(store, manifest)?;
+        let platform = entry.platform.clone().unwrap_or_else(|| named.config.value().platform());
+        images.push((platform, named));
+    }
+    Ok(images)
+}
+
+fn image_of(store: &Store, manifest: Raw<Manifest>) -> anyhow::Result<Named> {
     let digest = manifest.value().config.digest;
     let config = store
         .read_blob(&digest, DOCUMENT_LIMIT)?
         .with_context(|| format!("the config `{digest}` is missing"))?;
-    Ok(Some(Named { reference, manifest, config: Raw::parse(config)? }))
+    Ok(Named { reference: None, index: None, manifest, config: Raw::parse(config)? })
 }
 
 impl Named {
+    /// Returns the descriptor of what was named: the index, or the manifest.
+    pub fn root(&self) -> Descriptor {
+        let (media_type, default, digest, size) = match &self.index {
+            Some(index) => {
+                let media_type = index.value().media_type.clone();
+                (media_type, MediaType::OciIndex, index.digest(), index.bytes().len())
+            }
+            None => {
+                let media_type = self.manifest.value().media_type.clone();
+                (media_type, MediaType::OciManifest, self.manifest.digest(), self.manifest.bytes().len())
+            }
+        };
+        Descriptor::new(media_type.unwrap_or(default), digest, size as u64)
+    }
+
+    /// Returns the id of what was named: the digest of the index, or that of the config (B-112).
+    pub fn id(&self) -> Digest {
+        self.index.as_ref().map_or_else(|| self.config.digest(), Raw::digest)
+    }
+
+    /// Returns every image that the name stands for and that is in the store, with its platform.
+    ///
+    /// # Errors
+    /// When a document is damaged.
+    pub fn all(&self, store: &Store) -> anyhow::Result<Vec<(Platform, Named)>> {
+        match &self.index {
+            Some(index) => images_of(store, index),
+            None => Ok(vec![(self.config.value().platform(), self.clone())]),
+        }
+    }
+
+    /// Returns all that was named as the exporters take it, and makes its layers known to `bodies`.
+    ///
+    /// # Errors
+    /// When a document is damaged, or manifest and config disagree.
+    pub fn image_set(&self, store: &Store, bodies: &Bodies<'_>) -> anyhow::Result<ImageSet> {
+        let Some(index) = &self.index else { return Ok(ImageSet::single(self.image(bodies)?)) };
+        let images = images_of(store, index)?
+            .into_iter()
+            .map(|(_, named)| Named { reference: self.reference.clone(), ..named }.image(bodies));
+        let images = images.collect::<anyhow::Result<Vec<_>>>()?;
+        if images.is_empty() {
+            anyhow::bail!("no image of the index `{}` is in the store", index.digest());
+        }
+        Ok(ImageSet::indexed(index.clone(), images))
+    }
+
     /// Makes the image's layers known to `bodies` and returns it as the exporters take it.
     ///
     /// # Errors
@@ -150,7 +249,7 @@ pub fn all(world: &World) -> anyhow::Result<Vec<(Reference, Named)>> {
     let mut tags = world.store.tags()?;
     tags.sort_by(|left, right| left.reference.cmp(&right.reference));
     for tag in tags {
-        if let Some(named) = load(&world.store, Some(tag.reference.clone()), tag.descriptor.digest)? {
+        if let Some(named) = load(&world.store, Some(tag.reference.clone()), tag.descriptor.digest, None)? {
             images.push((tag.reference, named));
         }
     }

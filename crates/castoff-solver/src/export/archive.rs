@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! oci-layout                 {"imageLayoutVersion":"1.0.0"}
-//! index.json                 the images, each with its names as annotations
-//! blobs/sha256/<hex>         manifests, configs, layers
+//! index.json                 the image or the index over several, once for each name
+//! blobs/sha256/<hex>         indexes, manifests, configs, layers
 //! manifest.json              only in type=docker: what `docker load` reads
 //! ```
+//!
+//! `manifest.json` knows no platforms: of an index it has the image that serves this machine, or the first
+//! one, as Docker's own archives do.
 //!
 //! An archive is both an OCI layout and, with `manifest.json`, a Docker archive (B-102). Entries are
 //! sorted by name and carry no time, so equal images give equal archives.
@@ -16,13 +19,19 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use castoff_layer::{CompressOptions, Compression, Entry, EntryKind, TarOptions, TarWriter, Timestamp};
-use castoff_oci::{Descriptor, Digest, Index, LayerCompression, Manifest, MediaType, Raw, Reference};
+use castoff_oci::{
+    Descriptor, Digest, Index, LayerCompression, Manifest, MediaType, Platform, Raw, Reference,
+};
 use serde_json::json;
 
 use crate::World;
 use crate::bodies::{Bodies, BodyError};
 use crate::driver::Messenger;
 use crate::export::image::Image;
+use crate::export::set::{ImageSet, index_descriptor};
+
+/// Documents are small; more than this is damage.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
 
 /// What an archive is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,17 +97,17 @@ struct Layout {
     blobs: BTreeMap<String, Descriptor>,
 }
 
-/// Writes an image as a tar.
+/// Writes an image, or an index and its images, as a tar.
 ///
 /// # Errors
 /// When a layer cannot be read or `to` not be written.
 pub fn write_archive(
-    image: &Image,
+    images: &ImageSet,
     kind: ArchiveKind,
     export: &ArchiveExport<'_>,
     to: &mut dyn Write,
 ) -> Result<Descriptor, ArchiveError> {
-    let (layout, descriptor) = layout(image, kind, export)?;
+    let (layout, descriptor) = layout(images, kind, export)?;
     let mut tar = TarWriter::new(to, TarOptions::default());
     for directory in ["blobs", "blobs/sha256"] {
         tar.append(&entry(directory, EntryKind::Directory { opaque: false }, 0o755), &mut io::empty())?;
@@ -124,17 +133,17 @@ pub fn write_archive(
     Ok(descriptor)
 }
 
-/// Writes an image as a layout directory (`tar=false`). Blobs that are there are kept, and an entry of
+/// Writes an image, or an index and its images, as a layout directory (`tar=false`). Blobs that are there are kept, and an entry of
 /// the same name in `index.json` is replaced (B-102).
 ///
 /// # Errors
 /// When a layer cannot be read or the directory not be written.
 pub fn write_layout(
-    image: &Image,
+    images: &ImageSet,
     export: &ArchiveExport<'_>,
     directory: &Path,
 ) -> Result<Descriptor, ArchiveError> {
-    let (mut layout, descriptor) = layout(image, ArchiveKind::Oci, export)?;
+    let (mut layout, descriptor) = layout(images, ArchiveKind::Oci, export)?;
     std::fs::create_dir_all(directory.join("blobs/sha256"))?;
     for (name, descriptor) in &layout.blobs {
         let path = directory.join(name);
@@ -164,54 +173,134 @@ pub fn write_layout(
 }
 
 fn layout(
-    image: &Image,
+    images: &ImageSet,
     kind: ArchiveKind,
     export: &ArchiveExport<'_>,
 ) -> Result<(Layout, Descriptor), ArchiveError> {
-    let names = export.names;
-    let mut blobs = BTreeMap::new();
-    let mut layers = Vec::new();
-    for layer in &image.layers {
-        let descriptor = packed_layer(&layer.id, &layer.descriptor, export)?;
-        blobs.insert(blob_name(&descriptor.digest), descriptor.clone());
-        layers.push(descriptor);
-    }
-    let config = image.manifest.value().config.clone();
-    let manifest = Raw::new(Manifest::oci(config.clone(), layers.clone()));
-    let mut descriptor =
-        Descriptor::new(MediaType::OciManifest, manifest.digest(), manifest.bytes().len() as u64);
-    descriptor.platform = Some(image.config.value().platform());
-
-    let mut documents = BTreeMap::new();
-    documents.insert(blob_name(&manifest.digest()), manifest.bytes().to_vec());
-    documents.insert(blob_name(&config.digest), image.config.bytes().to_vec());
-    documents.insert("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
-    let mut entries: Vec<Descriptor> = names
+    let mut layout = Layout { documents: BTreeMap::new(), blobs: BTreeMap::new() };
+    layout.documents.insert("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+    let packed = images
+        .images()
         .iter()
-        .map(|name| {
-            let mut entry = descriptor.clone();
-            entry.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
-            if let Some(created) = &image.config.value().created {
-                entry.annotations.insert("org.opencontainers.image.created".to_owned(), created.clone());
-            }
-            let tag = name.tag().unwrap_or("latest").to_owned();
-            entry.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
-            entry
-        })
-        .collect();
-    if entries.is_empty() {
-        entries.push(descriptor.clone());
-    }
-    documents.insert("index.json".to_owned(), Raw::new(Index::oci(entries)).bytes().to_vec());
+        .map(|image| layout.add_image(image, export))
+        .collect::<Result<Vec<_>, ArchiveError>>()?;
+    let descriptor = match images.index() {
+        None => packed[0].clone(),
+        Some(index) => layout.add_index(index, images, &packed, export)?,
+    };
+    // The time of the newest part, so that equal images give equal archives.
+    let created = images.images().iter().filter_map(|image| image.config.value().created.clone()).max();
+    let entries = named_entries(&descriptor, created.as_deref(), export.names);
+    layout.documents.insert("index.json".to_owned(), Raw::new(Index::oci(entries)).bytes().to_vec());
     if kind == ArchiveKind::Docker {
+        let host = Platform::host();
+        let distance = |place: &usize| {
+            let platform = images.images()[*place].config.value().platform();
+            host.accepts(&platform).unwrap_or(u32::MAX)
+        };
+        let chosen = (0..packed.len()).min_by_key(distance).expect("there is an image");
+        let manifest: Manifest =
+            serde_json::from_slice(&layout.documents[&blob_name(&packed[chosen].digest)])
+                .expect("written above");
         let list = json!([{
-            "Config": blob_name(&config.digest),
-            "RepoTags": names.iter().map(Reference::familiar).collect::<Vec<_>>(),
-            "Layers": layers.iter().map(|layer| blob_name(&layer.digest)).collect::<Vec<_>>(),
+            "Config": blob_name(&manifest.config.digest),
+            "RepoTags": export.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+            "Layers": manifest.layers.iter().map(|layer| blob_name(&layer.digest)).collect::<Vec<_>>(),
         }]);
-        documents.insert("manifest.json".to_owned(), list.to_string().into_bytes());
+        layout.documents.insert("manifest.json".to_owned(), list.to_string().into_bytes());
     }
-    Ok((Layout { documents, blobs }, descriptor))
+    Ok((layout, descriptor))
+}
+
+/// Returns the entries of `index.json`: the descriptor once for each name (B-110).
+fn named_entries(descriptor: &Descriptor, created: Option<&str>, names: &[Reference]) -> Vec<Descriptor> {
+    if names.is_empty() {
+        return vec![descriptor.clone()];
+    }
+    let entry = |name: &Reference| {
+        let mut entry = descriptor.clone();
+        entry.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
+        if let Some(created) = created {
+            entry.annotations.insert("org.opencontainers.image.created".to_owned(), created.to_owned());
+        }
+        let tag = name.tag().unwrap_or("latest").to_owned();
+        entry.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
+        entry
+    };
+    names.iter().map(entry).collect()
+}
+
+impl Layout {
+    /// Adds an image and returns the descriptor of its manifest here.
+    fn add_image(&mut self, image: &Image, export: &ArchiveExport<'_>) -> Result<Descriptor, ArchiveError> {
+        let mut layers = Vec::new();
+        for layer in &image.layers {
+            let descriptor = packed_layer(&layer.id, &layer.descriptor, export)?;
+            self.blobs.insert(blob_name(&descriptor.digest), descriptor.clone());
+            layers.push(descriptor);
+        }
+        let known = image.manifest.value();
+        let config = known.config.clone();
+        // A manifest that is right as it is stays, so that what was loaded is saved as the same bytes.
+        let manifest = if known.media_type == Some(MediaType::OciManifest) && known.layers == layers {
+            image.manifest.clone()
+        } else {
+            Raw::new(Manifest::oci(config.clone(), layers))
+        };
+        self.documents.insert(blob_name(&manifest.digest()), manifest.bytes().to_vec());
+        self.documents.insert(blob_name(&config.digest), image.config.bytes().to_vec());
+        let mut descriptor =
+            Descriptor::new(MediaType::OciManifest, manifest.digest(), manifest.bytes().len() as u64);
+        descriptor.platform = Some(image.config.value().platform());
+        Ok(descriptor)
+    }
+
+    /// Adds the index over images that were added, and returns its descriptor here. One whose images are
+    /// all unchanged stays as it is, with its other entries where the store has them.
+    fn add_index(
+        &mut self,
+        index: &Raw<Index>,
+        images: &ImageSet,
+        packed: &[Descriptor],
+        export: &ArchiveExport<'_>,
+    ) -> Result<Descriptor, ArchiveError> {
+        let pairs = || images.images().iter().zip(packed);
+        let index = if pairs().all(|(image, packed)| image.manifest.digest() == packed.digest) {
+            for entry in &index.value().manifests {
+                if !packed.iter().any(|image| image.digest == entry.digest) {
+                    self.add_other(entry, export)?;
+                }
+            }
+            index.clone()
+        } else {
+            // What the other entries say of the images, such as attestations, is not true of the new ones.
+            let kept = index.value().manifests.iter().filter_map(|entry| {
+                let (_, packed) = pairs().find(|(image, _)| image.manifest.digest() == entry.digest)?;
+                let mut new = packed.clone();
+                new.annotations.clone_from(&entry.annotations);
+                new.platform = entry.platform.clone().or(new.platform);
+                Some(new)
+            });
+            let kept = kept.collect();
+            Raw::new(Index { annotations: index.value().annotations.clone(), ..Index::oci(kept) })
+        };
+        self.documents.insert(blob_name(&index.digest()), index.bytes().to_vec());
+        Ok(index_descriptor(&index))
+    }
+
+    /// Adds what an entry of an index refers to, as far as it is in the store: an attestation, or nothing
+    /// of an image that was never fetched.
+    fn add_other(&mut self, entry: &Descriptor, export: &ArchiveExport<'_>) -> Result<(), ArchiveError> {
+        let store = &export.world.store;
+        let Some(bytes) = store.read_blob(&entry.digest, DOCUMENT_LIMIT)? else { return Ok(()) };
+        let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return Ok(()) };
+        let parts = || manifest.layers.iter().chain([&manifest.config]);
+        if parts().all(|part| store.blob(&part.digest).is_some_and(|blob| blob.size == part.size)) {
+            self.documents.insert(blob_name(&entry.digest), bytes);
+            self.blobs.extend(parts().map(|part| (blob_name(&part.digest), part.clone())));
+        }
+        Ok(())
+    }
 }
 
 /// Returns the descriptor of a layer in the wanted compression, with its blob in the store. A layer

@@ -1,13 +1,11 @@
-//! Assembling an image: layers, config, manifest, tags.
+//! Assembling an image: layers, config, manifest.
 //!
 //! An image in the store is an OCI manifest whose new layers are uncompressed: their descriptors name
 //! the diff id. The bytes of such a layer need not be a blob; a directory body gives the same bytes
 //! whenever they are asked for. Base layers keep the descriptor their registry gave them.
 
 use castoff_graph::{BuildGraph, ImageOutput};
-use castoff_oci::{
-    Descriptor, HistoryEntry, ImageConfig, LayerCompression, Manifest, MediaType, Raw, Reference,
-};
+use castoff_oci::{Descriptor, HistoryEntry, ImageConfig, LayerCompression, Manifest, MediaType, Raw};
 use castoff_store::LayerId;
 
 use crate::World;
@@ -185,20 +183,6 @@ fn append_history(
             config.history.last().and_then(|entry| entry.created.clone()).or_else(|| Some(rfc3339(now_ms)))
         }
     };
-}
-
-/// Names an image in the store, and returns whether a name stood for something else before.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn tag(world: &World, image: &Image, names: &[Reference]) -> Result<bool, AssembleError> {
-    let descriptor = image.descriptor();
-    let mut changed = false;
-    for name in names {
-        changed |= world.store.tag(name)?.as_ref() != Some(&descriptor);
-        world.store.set_tag(name, &descriptor)?;
-    }
-    Ok(changed)
 }
 
 /// Returns an instant as Go prints it in image configs: UTC, fractions without trailing zeros. Instants

@@ -1,10 +1,11 @@
 //! A snapshot as a plain tree: `type=local`, `type=tar`, and the initial content of mounts.
 
-use std::collections::HashMap;
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use castoff_layer::{ApplyOptions, EntryKind, Node, Ownership, TarOptions, TarWriter, View};
+use castoff_oci::{Digest, Hasher};
 
 use crate::IgnoreFile;
 use crate::step::StepError;
@@ -21,6 +22,18 @@ pub enum TreeExportError {
     /// The files could not be created.
     #[error("writing the files: {0}")]
     Apply(#[from] castoff_layer::ApplyError),
+    /// Two trees that are merged have different files of one name (B-098).
+    #[error(
+        "cannot put `{path}` of {second} over that of {first}: the files differ, and platform-split=false leaves them one place"
+    )]
+    Conflict {
+        /// Where.
+        path: String,
+        /// The platform whose file came first.
+        first: String,
+        /// The other platform.
+        second: String,
+    },
     /// A pipe within castoff failed.
     #[error("passing the files on: {0}")]
     Pipe(#[from] std::io::Error),
@@ -35,6 +48,10 @@ pub struct TreeExport<'a> {
     pub epoch: Option<i64>,
     /// Whether files belong to whoever writes them (B-095) and not to whom the image says.
     pub owned_by_caller: bool,
+    /// A directory that everything is put into, relative; empty for none. It has no entry of its own.
+    pub below: &'a [u8],
+    /// Paths that are there already; their further hard links refer to what is there.
+    pub present: Option<&'a BTreeSet<Vec<u8>>>,
 }
 
 /// Writes everything below `start` of a view to a tar, sorted, parents first. The names in the tar are
@@ -91,7 +108,8 @@ impl<W: Write> Walk<'_, '_, W> {
 
     fn entry(&mut self, node: &Node, name: Vec<u8>) -> Result<(), TreeExportError> {
         let mut entry = self.view.complete(node)?;
-        entry.path = name;
+        let is_present = self.export.present.is_some_and(|present| present.contains(&name));
+        entry.path = if self.export.below.is_empty() { name } else { join(self.export.below, &name) };
         if let Some(epoch) = self.export.epoch {
             entry.mtime = castoff_layer::Timestamp { seconds: epoch, nanos: 0 };
         }
@@ -100,11 +118,17 @@ impl<W: Write> Walk<'_, '_, W> {
         }
         if let Some(group) = node.link_group {
             if let Some(first) = self.links.get(&group) {
+                if is_present {
+                    return Ok(());
+                }
                 entry.kind = EntryKind::Hardlink { target: first.clone() };
                 self.tar.append(&entry, &mut std::io::empty())?;
                 return Ok(());
             }
             self.links.insert(group, entry.path.clone());
+        }
+        if is_present {
+            return Ok(());
         }
         match entry.kind {
             EntryKind::File { .. } => {
@@ -116,6 +140,78 @@ impl<W: Write> Walk<'_, '_, W> {
         }
         Ok(())
     }
+}
+
+/// Returns, for each of some trees in order, the paths that one before it has already. Files are equal
+/// when type, mode, owner, link target, extended attributes and content are (B-098); of directories and of
+/// times the first tree's count.
+///
+/// # Errors
+/// When two trees have different files of one name, or one cannot be read.
+pub fn merge(trees: &[(String, View)]) -> Result<Vec<BTreeSet<Vec<u8>>>, TreeExportError> {
+    let mut first: BTreeMap<Vec<u8>, (usize, Node)> = BTreeMap::new();
+    let mut present = Vec::new();
+    for (place, (name, view)) in trees.iter().enumerate() {
+        let mut again = BTreeSet::new();
+        let mut open = vec![Vec::new()];
+        while let Some(directory) = open.pop() {
+            for (_, node) in view.read_dir(&directory)? {
+                let path = node.entry.path.clone();
+                if matches!(node.entry.kind, EntryKind::Directory { .. }) {
+                    open.push(path.clone());
+                }
+                let Some((other, earlier)) = first.get(&path) else {
+                    first.insert(path, (place, node));
+                    continue;
+                };
+                let (first_name, first_view) = &trees[*other];
+                if !are_equal(first_view, earlier, view, &node)? {
+                    return Err(TreeExportError::Conflict {
+                        path: String::from_utf8_lossy(&path).into_owned(),
+                        first: first_name.clone(),
+                        second: name.clone(),
+                    });
+                }
+                again.insert(path);
+            }
+        }
+        present.push(again);
+    }
+    Ok(present)
+}
+
+fn are_equal(
+    left_view: &View,
+    left: &Node,
+    right_view: &View,
+    right: &Node,
+) -> Result<bool, TreeExportError> {
+    let is_directory = |node: &Node| matches!(node.entry.kind, EntryKind::Directory { .. });
+    if is_directory(left) || is_directory(right) {
+        return Ok(is_directory(left) && is_directory(right));
+    }
+    let (one, other) = (left_view.complete(left)?, right_view.complete(right)?);
+    let same = (&one.kind, one.mode, one.uid, one.gid, &one.xattrs)
+        == (&other.kind, other.mode, other.uid, other.gid, &other.xattrs);
+    if !same || !matches!(one.kind, EntryKind::File { .. }) {
+        return Ok(same);
+    }
+    Ok(digest(&mut left_view.open(left)?)? == digest(&mut right_view.open(right)?)?)
+}
+
+fn digest(reader: &mut dyn Read) -> std::io::Result<Digest> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    [directory, b"/", name].concat()
 }
 
 /// Writes everything below `start` of a view into a directory, merging with what is there (B-095).

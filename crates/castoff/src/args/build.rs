@@ -105,7 +105,7 @@ pub struct ContextArgs {
     /// A further context: a directory, docker-image://NAME or oci-layout://PATH
     #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
     pub build_context: Vec<String>,
-    /// Platform of the result, such as linux/arm64
+    /// Platforms of the result, such as linux/amd64,linux/arm64; several make an image index
     #[arg(long, value_name = "PLATFORM", allow_hyphen_values = true)]
     pub platform: Vec<String>,
     /// Ask the registries for newer base images

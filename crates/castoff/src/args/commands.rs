@@ -56,6 +56,9 @@ pub struct HistoryArgs {
     /// table or json
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 }
 
 /// `castoff inspect`.
@@ -67,6 +70,9 @@ pub struct InspectArgs {
     /// Show one part: a path of keys such as .Config.Env
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 }
 
 /// `castoff tag`.
@@ -103,6 +109,9 @@ pub struct SaveArgs {
     /// docker or oci
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 }
 
 /// `castoff load`.
@@ -189,6 +198,9 @@ pub struct RunArgs {
     /// When a directory is built: a further context
     #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
     pub build_context: Vec<String>,
+    /// Platform of the image [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
     /// The image, or a directory to build, and then the command with its own flags
     #[arg(value_name = "IMAGE|DIR [COMMAND", required = true, trailing_var_arg = true)]
     pub words: Vec<OsString>,

@@ -54,6 +54,8 @@ pub struct PlanRequest {
     pub labels: Vec<(String, String)>,
     /// Platforms of the result in the order named, each once; none is this machine's.
     pub platforms: Vec<Platform>,
+    /// Whether the result is for several platforms though it may have one: an index (B-109).
+    pub multi_platform: bool,
     /// Whether registries are asked for newer base images.
     pub pull: bool,
     /// Ignores earlier results everywhere.
@@ -95,9 +97,14 @@ pub enum RequestError {
     /// A flag that is known but not built yet.
     #[error("`--{0}` is not supported yet")]
     Unsupported(&'static str),
-    /// Several platforms at once.
-    #[error("several platforms in one build are not supported yet")]
+    /// Several platforms where the user wants one.
+    #[error("BUILDKIT_MULTI_PLATFORM is false, and several platforms are to be built")]
     SeveralPlatforms,
+    /// A Docker archive of an index.
+    #[error(
+        "a docker archive holds one image, and this build makes an index: use type=oci, or name one platform"
+    )]
+    DockerIndex,
     /// A value that its flag does not take.
     #[error("invalid value `{value}` for `--{flag}`")]
     Value {
@@ -178,9 +185,6 @@ impl BuildArgs {
             return Err(RequestError::Unsupported(flag));
         }
         let plan = plan_request(&self.path, &self.context, &self.steps, environment)?;
-        if plan.platforms.len() > 1 {
-            return Err(RequestError::SeveralPlatforms);
-        }
         let tags = each("tag", &self.tag, |text| {
             let reference: Reference = text.parse()?;
             if reference.digest().is_some() { Err(ValueError::TagWithDigest) } else { Ok(reference) }
@@ -192,6 +196,10 @@ impl BuildArgs {
             }
         }
         self.check_outputs(&outputs, environment)?;
+        // B-102, B-103
+        if plan.multi_platform && outputs.iter().any(|output| matches!(output, OutputSpec::Docker { .. })) {
+            return Err(RequestError::DockerIndex);
+        }
         let mut secrets: Vec<SecretSpec> = Vec::new();
         for secret in each("secret", &self.secret, |text| Ok(SecretSpec::parse(text, environment)?))? {
             // B-138
@@ -357,14 +365,18 @@ fn plan_request(
     }
     let hosts = each("add-host", &steps.add_host, |text| Ok(step::extra_hosts(text)?))?;
     let stages = steps.no_cache_filter.iter().flat_map(|list| list.split(',')).map(str::trim);
+    let platforms = platforms(&context.platform, environment)?;
+    let build_args = build_args(&context.build_arg, environment)?;
+    let multi_platform = multi_platform(&platforms, &build_args)?;
     Ok(PlanRequest {
         context: source,
         file,
         target: context.target.clone().filter(|target| !target.is_empty()),
-        build_args: build_args(&context.build_arg, environment)?,
+        build_args,
         contexts,
         labels: labels(&steps.label)?,
-        platforms: platforms(&context.platform, environment)?,
+        platforms,
+        multi_platform,
         pull: context.pull,
         no_cache: steps.no_cache,
         no_cache_stages: stages.filter(|stage| !stage.is_empty()).map(str::to_owned).collect(),
@@ -430,6 +442,22 @@ fn platforms(texts: &[String], environment: &Environment) -> Result<Vec<Platform
         }
     }
     Ok(platforms)
+}
+
+/// B-109, D-100
+fn multi_platform(platforms: &[Platform], build_args: &[(String, String)]) -> Result<bool, RequestError> {
+    const NAME: &str = "BUILDKIT_MULTI_PLATFORM";
+    let several = platforms.len() > 1;
+    let Some((_, text)) = build_args.iter().find(|(name, text)| name == NAME && !text.is_empty()) else {
+        return Ok(several);
+    };
+    match fields::boolean(text) {
+        Ok(false) if several => Err(RequestError::SeveralPlatforms),
+        Ok(wanted) => Ok(wanted),
+        Err(source) => {
+            Err(RequestError::Value { flag: "build-arg", value: NAME.to_owned(), source: source.into() })
+        }
+    }
 }
 
 /// Sets a value of an ordered list of names; a later use of a name wins.

@@ -140,6 +140,8 @@ fn a_platform_is_normalised() {
     check("--platform linux/x86_64", &default, &["linux/amd64"]);
     check("--platform linux/arm", &default, &["linux/arm/v7"]);
     check("--platform linux/amd64,linux/amd64", &default, &["linux/amd64"]);
+    let both = ["linux/arm64", "linux/arm/v7", "linux/amd64"];
+    check("--platform linux/aarch64,linux/arm --platform=amd64,linux/arm64/v8", &default, &both);
 }
 
 // B-063, B-068
@@ -318,7 +320,15 @@ fn impossible_requests_are_refused() {
         "invalid value `root` for `--allow`: unknown entitlement `root`: expected network.host, security.insecure or \
          buildx.local.delete",
     );
-    check("--platform linux/amd64,linux/arm64 .", "several platforms in one build are not supported yet");
+    let several = "--platform linux/amd64,linux/arm64";
+    check(
+        &format!("{several} --build-arg BUILDKIT_MULTI_PLATFORM=false ."),
+        "BUILDKIT_MULTI_PLATFORM is false, and several platforms are to be built",
+    );
+    check(
+        &format!("{several} -o type=docker,dest=x ."),
+        "a docker archive holds one image, and this build makes an index: use type=oci, or name one platform",
+    );
     check("--build-arg =x .", "invalid value `=...` for `--build-arg`: the name is empty");
     check("--isolation chroot .", "`--isolation` is not supported yet");
 }

@@ -120,8 +120,10 @@ fn finish(request: &BuildRequest, built: &Built) -> anyhow::Result<u8> {
             super::remark("note: the image has no name; give one with -t NAME, or choose an output with -o");
         }
     }
-    match &built.image {
-        Some(image) if request.progress == ProgressMode::Quiet => super::print(&format!("{}\n", image.id())),
+    match &built.images {
+        Some(images) if request.progress == ProgressMode::Quiet => {
+            super::print(&format!("{}\n", images.id()))
+        }
         _ => Ok(exit::SUCCESS),
     }
 }

@@ -1,6 +1,9 @@
 //! `castoff images`, `history`, `inspect`, `tag` and `rmi`.
 
-use castoff_oci::{Descriptor, MediaType, Reference};
+use std::collections::BTreeMap;
+
+use castoff_oci::{Digest, Platform, Reference};
+use castoff_solver::World;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -41,34 +44,48 @@ pub(super) fn images(args: &ImagesArgs, context: &Context<'_>) -> anyhow::Result
                     tag.to_owned(),
                     shown_id(named, args.no_trunc),
                     table::ago(named.config.value().created.as_deref(), now),
-                    table::bytes(image::size(named.manifest.value())),
+                    table::bytes(size(&session.world, named)?),
                 ]);
             }
             super::print(&table.to_string())
         }
         Some("json") => {
-            let rows: Vec<String> = listed
-                .iter()
-                .map(|(reference, named)| {
-                    json!({
-                        "Repository": reference.name(),
-                        "Tag": reference.tag(),
-                        "ID": named.config.digest().to_string(),
-                        "Digest": named.manifest.digest().to_string(),
-                        "CreatedAt": named.config.value().created,
-                        "Size": image::size(named.manifest.value()),
-                    })
-                    .to_string()
+            let row = |(reference, named): &(Reference, Named)| -> anyhow::Result<String> {
+                let platforms = named.all(&session.world.store)?;
+                Ok(json!({
+                    "Repository": reference.name(),
+                    "Tag": reference.tag(),
+                    "ID": named.id().to_string(),
+                    "Digest": named.root().digest.to_string(),
+                    "CreatedAt": named.config.value().created,
+                    "Size": size(&session.world, named)?,
+                    "Platforms": platforms.iter().map(|(platform, _)| platform.to_string()).collect::<Vec<_>>(),
                 })
-                .collect();
+                .to_string())
+            };
+            let rows: Vec<String> = listed.iter().map(row).collect::<anyhow::Result<_>>()?;
             super::print(&lines(&rows))
         }
         Some(other) => anyhow::bail!("format `{other}` is not supported yet: table or json"),
     }
 }
 
+/// Returns the bytes of the layers of all platforms; one that several share counts once.
+fn size(world: &World, named: &Named) -> anyhow::Result<u64> {
+    let images = named.all(&world.store)?;
+    let layers: BTreeMap<Digest, u64> = images
+        .iter()
+        .flat_map(|(_, image)| &image.manifest.value().layers)
+        .map(|layer| (layer.digest, layer.size))
+        .collect();
+    match images.len() {
+        1 => Ok(image::size(named.manifest.value())),
+        _ => Ok(layers.values().sum()),
+    }
+}
+
 fn shown_id(named: &Named, whole: bool) -> String {
-    let digest = named.config.digest();
+    let digest = named.id();
     if whole { digest.to_string() } else { digest.hex()[..12].to_owned() }
 }
 
@@ -78,7 +95,8 @@ fn lines(rows: &[String]) -> String {
 
 pub(super) fn history(args: &HistoryArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let session = context.session()?;
-    let named = image::find(&session.world.store, &args.image)?;
+    let platform = super::platform(args.platform.as_deref())?;
+    let named = image::find(&session.world.store, &args.image, platform.as_ref())?;
     let now = (session.world.clock)();
     let mut sizes = named.manifest.value().layers.iter().map(|layer| layer.size);
     // Layers are listed from the bottom, the newest instruction is shown first.
@@ -125,9 +143,14 @@ pub(super) fn history(args: &HistoryArgs, context: &Context<'_>) -> anyhow::Resu
 
 pub(super) fn inspect(args: &InspectArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let session = context.session()?;
+    let platform = super::platform(args.platform.as_deref())?;
     let mut found = Vec::new();
     for name in &args.images {
-        let named = image::find(&session.world.store, name)?;
+        let mut named = image::find(&session.world.store, name, platform.as_ref())?;
+        if platform.is_some() {
+            // The image itself, as if there were no index over it.
+            named.index = None;
+        }
         found.push(facts(&session.world, &named)?);
     }
     let Some(format) = &args.format else {
@@ -141,18 +164,19 @@ pub(super) fn inspect(args: &InspectArgs, context: &Context<'_>) -> anyhow::Resu
     super::print(&text)
 }
 
-/// What `docker image inspect` shows, as far as castoff knows it.
-fn facts(world: &castoff_solver::World, named: &Named) -> anyhow::Result<Value> {
+/// What `docker image inspect` shows, as far as castoff knows it. Of an index these are the facts of the
+/// image for this machine under the id of the index, and a list of all its images.
+fn facts(world: &World, named: &Named) -> anyhow::Result<Value> {
     let config = named.config.value();
-    let digest = named.manifest.digest();
+    let digest = named.root().digest;
     let mut tags = Vec::new();
     for tag in world.store.tags()? {
         if tag.descriptor.digest == digest {
             tags.push(tag.reference.familiar());
         }
     }
-    Ok(json!({
-        "Id": named.config.digest().to_string(),
+    let mut facts = json!({
+        "Id": named.id().to_string(),
         "RepoTags": tags,
         "Digest": digest.to_string(),
         "Created": config.created,
@@ -167,7 +191,20 @@ fn facts(world: &castoff_solver::World, named: &Named) -> anyhow::Result<Value> 
             "Layers": config.rootfs.diff_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
         },
         "History": serde_json::to_value(&config.history)?,
-    }))
+    });
+    if named.index.is_some() {
+        let images = named.all(&world.store)?;
+        let manifest = |(platform, image): &(Platform, Named)| {
+            json!({
+                "Platform": platform.to_string(),
+                "Id": image.config.digest().to_string(),
+                "Digest": image.manifest.digest().to_string(),
+                "Size": image::size(image.manifest.value()),
+            })
+        };
+        facts["Manifests"] = images.iter().map(manifest).collect();
+    }
+    Ok(facts)
 }
 
 /// Follows a path of keys such as `.Config.Env`, with or without Go's braces.
@@ -192,14 +229,12 @@ fn part(facts: &Value, format: &str) -> anyhow::Result<String> {
 
 pub(super) fn tag(args: &TagArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let session = context.session()?;
-    let named = image::find(&session.world.store, &args.image)?;
+    let named = image::find(&session.world.store, &args.image, None)?;
     let name: Reference = args.name.parse()?;
     if name.digest().is_some() {
         anyhow::bail!("`{}`: a name cannot have a digest", args.name);
     }
-    let media_type = named.manifest.value().media_type.clone().unwrap_or(MediaType::OciManifest);
-    let size = named.manifest.bytes().len() as u64;
-    session.world.store.set_tag(&name, &Descriptor::new(media_type, named.manifest.digest(), size))?;
+    session.world.store.set_tag(&name, &named.root())?;
     session.world.store.sync()?;
     Ok(exit::SUCCESS)
 }
@@ -217,7 +252,7 @@ pub(super) fn rmi(args: &RmiArgs, context: &Context<'_>) -> anyhow::Result<u8> {
             super::print(&format!("Untagged: {}\n", reference.familiar()))?;
             continue;
         }
-        let id = image::find(store, name).ok().map(|named| named.manifest.digest());
+        let id = image::find(store, name, None).ok().map(|named| named.root().digest);
         let mut removed = false;
         for tag in store.tags()? {
             if Some(tag.descriptor.digest) == id && store.remove_tag(&tag.reference)? {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use castoff_oci::ContainerConfig;
+use castoff_oci::{ContainerConfig, Platform};
 use castoff_sandbox::{MountKind, MountSpec, Network, Output, Status, Stdin};
 use castoff_solver::{
     Bodies, Messenger, ProcessRoot, RunEnvironment, SnapshotLayer, World, passwd, snapshot,
@@ -36,9 +36,10 @@ pub(super) fn run(args: &RunArgs, context: &Context<'_>) -> anyhow::Result<u8> {
         let bodies = Bodies::new(&session.world);
         return start(args, command, &layers, &config, env, &session.world, &bodies);
     }
-    let named = match image::find(&session.world.store, &subject) {
+    let platform = super::platform(args.platform.as_deref())?;
+    let named = match image::find(&session.world.store, &subject, platform.as_ref()) {
         Ok(named) => named,
-        Err(missing) => fetch(&session.world, &subject).map_err(|error| error.context(missing))?,
+        Err(missing) => fetch(&session.world, &subject, platform).map_err(|error| error.context(missing))?,
     };
     let bodies = Bodies::new(&session.world);
     let layers = named
@@ -52,10 +53,11 @@ pub(super) fn run(args: &RunArgs, context: &Context<'_>) -> anyhow::Result<u8> {
 }
 
 /// An image that the store does not have is asked of its registry.
-fn fetch(world: &World, name: &str) -> anyhow::Result<image::Named> {
+fn fetch(world: &World, name: &str, platform: Option<Platform>) -> anyhow::Result<image::Named> {
     let reference = name.parse()?;
-    let found = castoff_solver::resolve(world, &reference, &castoff_oci::Platform::host(), false)?;
-    image::find(&world.store, &format!("{}@{}", reference.name(), found.manifest))
+    let platform = platform.unwrap_or_else(Platform::host);
+    let found = castoff_solver::resolve(world, &reference, &platform, false)?;
+    image::find(&world.store, &format!("{}@{}", reference.name(), found.manifest), None)
 }
 
 type Stage = (Vec<SnapshotLayer>, ContainerConfig, Vec<(String, String)>);
@@ -72,11 +74,13 @@ fn stage(
         target: args.target.clone(),
         build_arg: args.build_arg.clone(),
         build_context: args.build_context.clone(),
+        platform: args.platform.clone().into_iter().collect(),
         ..ContextArgs::default()
     };
     let mut request = PlanRequest::of_context(directory, &flags, context.environment)?;
-    // DOCKER_DEFAULT_PLATFORM may be a list, and one command runs.
+    // One command runs, of one image.
     request.platforms.truncate(1);
+    request.multi_platform = false;
     let planned = match build::plan(&request, world, &mut |_| {}) {
         Ok(planned) => planned,
         Err(error) => return Ok(Err(report::failure(&error, &[], &mut io::stderr()))),

@@ -28,9 +28,13 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8>
     if args.output.is_none() && context.environment.stdout_is_terminal {
         anyhow::bail!("refusing to write an archive to a terminal: give -o FILE or redirect standard output");
     }
-    let named = image::find(&session.world.store, name)?;
+    let platform = super::platform(args.platform.as_deref())?;
+    let mut named = image::find(&session.world.store, name, platform.as_ref())?;
+    if platform.is_some() {
+        named.index = None;
+    }
     let bodies = Bodies::new(&session.world);
-    let image = named.image(&bodies)?;
+    let images = named.image_set(&session.world.store, &bodies)?;
     let names: Vec<Reference> = named.reference.iter().filter(|name| name.tag().is_some()).cloned().collect();
     let compression = ArchiveCompression { compression: LayerCompression::Gzip, level: None, force: false };
     let (messenger, _events) = Messenger::channel();
@@ -42,7 +46,7 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8>
         messenger: &messenger,
     };
     let dest = args.output.clone().map_or(OutputFile::Stdout, OutputFile::Path);
-    to_file(&dest, &mut |to| Ok(archive::write_archive(&image, kind, &export, to)?))?;
+    to_file(&dest, &mut |to| Ok(archive::write_archive(&images, kind, &export, to)?))?;
     Ok(exit::SUCCESS)
 }
 
@@ -84,27 +88,21 @@ pub(super) fn import(args: &ImportArgs, context: &Context<'_>) -> anyhow::Result
     }
     let Some(name) = &args.name else { anyhow::bail!("importing without a name is not supported yet") };
     let name: Reference = name.parse()?;
-    let platform = match &args.platform {
-        Some(text) => text.parse()?,
-        None => Platform::host(),
-    };
+    let platform = super::platform(args.platform.as_deref())?.unwrap_or_else(Platform::host);
     let session = context.session()?;
     let created = rfc3339((session.world.clock)());
     loading::import_rootfs(&session.world.store, open(&args.file)?, &name, &platform, &created)?;
     session.world.store.sync()?;
-    let image = image::find(&session.world.store, &name.to_string())?;
+    let image = image::find(&session.world.store, &name.to_string(), None)?;
     super::print(&format!("{}\n", image.config.digest()))
 }
 
 pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let session = context.session()?;
     let reference: Reference = args.image.parse()?;
-    let platform = match &args.platform {
-        Some(text) => text.parse()?,
-        None => Platform::host(),
-    };
+    let platform = super::platform(args.platform.as_deref())?.unwrap_or_else(Platform::host);
     let found = resolve(&session.world, &reference, &platform, true)?;
-    let named = image::find(&session.world.store, &format!("{}@{}", reference.name(), found.manifest))?;
+    let named = image::find(&session.world.store, &format!("{}@{}", reference.name(), found.manifest), None)?;
     let bodies = Bodies::new(&session.world);
     let image = named.image(&bodies)?;
     let (messenger, _events) = Messenger::channel();

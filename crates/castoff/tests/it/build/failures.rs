@@ -151,7 +151,6 @@ fn flags_that_are_not_supported_yet_say_so() {
         &["--cache-to", "type=local,dest=x"],
         &["--ssh", "default"],
         &["--call=check"],
-        &["--platform", "linux/amd64,linux/arm64"],
         &["-o", "type=local,dest=out,mode=delete", "--allow", "buildx.local.delete"],
     ] {
         kit.build(dockerfile, flags).fails().says("not supported yet");

@@ -504,19 +504,66 @@ impl Files {
     }
 }
 
+/// Runs a program of the machine. In CI it must be there; elsewhere its absence is answered by nothing.
+pub fn tool(program: &str, arguments: &[&str], directory: &Path) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(directory).stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    match command.spawn() {
+        Ok(child) => Some(Done::wait(child).succeeds().text().to_owned()),
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "{program}: {error}");
+            None
+        }
+    }
+}
+
 /// Returns the layers of the one image in an archive, from the bottom. Every digest is checked on the way.
 pub fn layers(archive: &Path) -> Vec<Files> {
     let archive = Files::read(&fs::read(archive).unwrap());
-    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
-    let blob = |digest: &serde_json::Value| {
-        let digest = digest.as_str().unwrap();
-        let content = &archive.get(&format!("blobs/{}", digest.replace(':', "/"))).content;
-        assert_eq!(Digest::of(content).to_string(), digest);
-        content.as_slice()
-    };
     let index = json(&archive.get("index.json").content);
-    let manifest = json(blob(&index["manifests"][0]["digest"]));
-    let config = json(blob(&manifest["config"]["digest"]));
+    layers_of(&archive, &index["manifests"][0]["digest"])
+}
+
+/// Returns the images of the one index in an archive in its order: the platform, the config and the layers
+/// of each. Every digest and size is checked on the way.
+pub fn platforms(archive: &Path) -> Vec<(String, serde_json::Value, Vec<Files>)> {
+    let archive = Files::read(&fs::read(archive).unwrap());
+    let root = json(&archive.get("index.json").content);
+    assert_eq!(root["manifests"].as_array().unwrap().len(), 1, "{root}");
+    assert_eq!(root["manifests"][0]["mediaType"], "application/vnd.oci.image.index.v1+json");
+    assert_eq!(root["manifests"][0]["platform"], serde_json::Value::Null);
+    let index = json(blob(&archive, &root["manifests"][0]["digest"]));
+    assert_eq!(index["schemaVersion"], 2);
+    let entries = index["manifests"].as_array().unwrap().iter().map(|entry| {
+        assert_eq!(entry["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+        let bytes = blob(&archive, &entry["digest"]);
+        assert_eq!(entry["size"], bytes.len());
+        let config = json(blob(&archive, &json(bytes)["config"]["digest"]));
+        let platform = |value: &serde_json::Value| {
+            let part = |key: &str| value[key].as_str().map(str::to_owned);
+            [part("os"), part("architecture"), part("variant")].into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(platform(&entry["platform"]), platform(&config));
+        (platform(&config).join("/"), config, layers_of(&archive, &entry["digest"]))
+    });
+    entries.collect()
+}
+
+fn json(bytes: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+fn blob<'a>(archive: &'a Files, digest: &serde_json::Value) -> &'a [u8] {
+    let digest = digest.as_str().unwrap();
+    let content = &archive.get(&format!("blobs/{}", digest.replace(':', "/"))).content;
+    assert_eq!(Digest::of(content).to_string(), digest);
+    content
+}
+
+fn layers_of(archive: &Files, manifest: &serde_json::Value) -> Vec<Files> {
+    let manifest = json(blob(archive, manifest));
+    let config = json(blob(archive, &manifest["config"]["digest"]));
     let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap();
     let history = config["history"].as_array().unwrap();
     let with_layers = history.iter().filter(|entry| entry["empty_layer"] != true).count();
@@ -526,7 +573,7 @@ pub fn layers(archive: &Path) -> Vec<Files> {
     list.iter()
         .zip(diff_ids)
         .map(|(layer, diff_id)| {
-            let bytes = blob(&layer["digest"]);
+            let bytes = blob(archive, &layer["digest"]);
             assert_eq!(layer["size"], bytes.len());
             let mut tar = Vec::new();
             let (_, mut unpacked) = castoff_layer::decompress(Box::new(bytes)).unwrap();

@@ -2,28 +2,12 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
-use std::process::Command;
 
-use super::kit::{Done, Files, Kit, layers, with_steps, with_steps_as_each_user};
+use super::kit::{Files, Kit, layers, tool, with_steps, with_steps_as_each_user};
 
 const DOCKERFILE: &str = "FROM busybox AS build\n\
     RUN mkdir -p /out/dir && echo one > /out/one && ln -s one /out/link && chmod 700 /out/dir\n\
     FROM scratch\nCOPY --from=build /out /\nENV A=b\n";
-
-/// Runs a program of the machine. In CI it must be there; elsewhere its absence is answered by nothing.
-fn tool(program: &str, arguments: &[&str], directory: &Path) -> Option<String> {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(directory).stdout(std::process::Stdio::piped());
-    command.stderr(std::process::Stdio::piped());
-    match command.spawn() {
-        Ok(child) => Some(Done::wait(child).succeeds().text().to_owned()),
-        Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "{program}: {error}");
-            None
-        }
-    }
-}
 
 // B-092, B-095, B-097
 #[test]
