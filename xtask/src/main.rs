@@ -15,6 +15,7 @@ mod e2e;
 mod examples;
 mod fuzz;
 mod http;
+mod peers;
 mod rust;
 mod server;
 mod tidy;

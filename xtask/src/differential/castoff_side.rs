@@ -8,11 +8,11 @@ use std::sync::Mutex;
 use anyhow::Result;
 
 use super::cases::Case;
-use super::image::{Image, Reader};
 use super::peer::outcome;
 use super::{Builder, Outcome, world};
 use crate::castoff::Castoff;
 use crate::command::capture;
+use crate::peers::image::{Image, Reader};
 
 /// castoff with a store of its own.
 pub(super) struct CastoffSide {

@@ -10,12 +10,10 @@ mod castoff_side;
 mod compare;
 mod context;
 mod generate;
-mod image;
 mod known;
 mod options;
 mod peer;
 mod report;
-mod tree;
 mod world;
 
 use std::collections::BTreeMap;
@@ -27,9 +25,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::castoff::Castoff;
+use crate::peers::{self, image::Image};
 use cases::Case;
 use castoff_side::CastoffSide;
-use image::Image;
 use known::Known;
 use options::Options;
 use peer::Peer;
@@ -66,9 +64,9 @@ pub fn main(arguments: &[String]) -> Result<()> {
         return Ok(());
     }
     if !world::is_entered() {
-        return world::enter(arguments);
+        return peers::world::enter(world::COMMAND, arguments);
     }
-    let world = World::prepare(&options)?;
+    let world = World::prepare(world::COMMAND, &options.suite)?;
     let castoff = Castoff::locate_at(&world::directory().join("castoff"))?;
     let cases = cases::all(&options)?;
     cases::write(&cases)?;

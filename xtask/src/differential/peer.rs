@@ -1,23 +1,19 @@
 //! The builders that castoff is compared with, run in their Debian root.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::cases::Case;
-use super::image::{Image, Reader};
 use super::options::PeerKind;
 use super::world::{self, World};
 use super::{Builder, Outcome};
 use crate::command::{capture, show, tail};
-use crate::server::Server;
-
-const START_LIMIT: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(100);
+use crate::peers::image::{Image, Reader};
+use crate::peers::{Docker, buildah};
 
 /// A peer at work.
 pub(super) struct Peer<'w> {
@@ -27,31 +23,22 @@ pub(super) struct Peer<'w> {
     world: &'w World,
     reader: Mutex<Reader>,
     /// Ends with the peer.
-    _daemon: Option<Server>,
+    docker: Option<Docker>,
 }
 
 impl<'w> Peer<'w> {
     /// Starts what the peer needs.
     pub(super) fn start(kind: PeerKind, world: &'w World) -> Result<Peer<'w>> {
-        let printed = capture(world.command(kind.name()).arg("--version"))?;
-        let version = printed
-            .split_whitespace()
-            .find(|word| word.starts_with(|first: char| first.is_ascii_digit()))
-            .with_context(|| format!("no version in `{}`", printed.trim()))?;
-        let version = version.split(['+', ',']).next().unwrap_or_default().to_owned();
-        let daemon = match kind {
-            PeerKind::Docker => Some(start_dockerd(world)?),
+        let version = world.version(kind.name())?;
+        let docker = match kind {
+            PeerKind::Docker => Some(Docker::start(world)?),
             PeerKind::Buildah => {
-                let directory = world::directory().join("buildah");
-                std::fs::create_dir_all(&directory)?;
-                // Its own defaults are more than some machines grant.
-                let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n";
-                std::fs::write(directory.join("containers.conf"), limits)?;
+                buildah::prepare(world)?;
                 None
             }
         };
         println!("{} {version} of Debian", kind.name());
-        Ok(Peer { kind, version, world, reader: Mutex::default(), _daemon: daemon })
+        Ok(Peer { kind, version, world, reader: Mutex::default(), docker })
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -59,14 +46,9 @@ impl<'w> Peer<'w> {
     }
 
     fn command(&self) -> Command {
-        let mut command = self.world.command(self.kind.name());
-        match self.kind {
-            PeerKind::Docker => command.env("DOCKER_BUILDKIT", "1").arg("-H").arg(address()),
-            PeerKind::Buildah => {
-                let root = world::directory().join("buildah");
-                command.env("CONTAINERS_CONF", root.join("containers.conf"));
-                command.arg("--root").arg(root.join("root")).arg("--runroot").arg(root.join("run"))
-            }
+        let mut command = match &self.docker {
+            Some(docker) => docker.command(self.world),
+            None => buildah::command(self.world),
         };
         command.stdin(Stdio::null());
         command
@@ -182,37 +164,4 @@ pub(super) fn outcome(command: &mut Command) -> Result<Outcome> {
         Some(_) => Outcome::Failed(tail(&String::from_utf8_lossy(&output.stderr), 12)),
         None => bail!("`{}` was killed\n{}", show(command), String::from_utf8_lossy(&output.stderr)),
     })
-}
-
-fn docker_directory() -> PathBuf {
-    world::directory().join("docker")
-}
-
-fn address() -> String {
-    format!("unix://{}", docker_directory().join("socket").display())
-}
-
-/// Starts the engine on a socket of its own and waits until it answers.
-fn start_dockerd(world: &World) -> Result<Server> {
-    let directory = docker_directory();
-    std::fs::create_dir_all(&directory)?;
-    let mut command = world.command("dockerd");
-    command.arg("--data-root").arg(directory.join("data"));
-    command.arg("--exec-root").arg(directory.join("exec"));
-    command.arg("--pidfile").arg(directory.join("pid"));
-    command.arg("--config-file").arg(directory.join("none.json"));
-    std::fs::write(directory.join("none.json"), "{}")?;
-    command.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "-H", &address()]);
-    let mut server = Server::start(&mut command, &directory.join("log"))?;
-    let deadline = Instant::now() + START_LIMIT;
-    loop {
-        let asked = capture(world.command("docker").args(["-H", &address(), "version"]));
-        match asked {
-            Ok(_) => return Ok(server),
-            Err(error) if Instant::now() > deadline || server.has_ended()? => {
-                bail!("dockerd does not answer: {error:#}\n{}", server.last_words())
-            }
-            Err(_) => std::thread::sleep(PAUSE),
-        }
-    }
 }

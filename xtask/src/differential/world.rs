@@ -1,117 +1,14 @@
-//! Where the test happens: a mount and process namespace of its own, a directory below `target`, and a
-//! Debian root that holds the peers.
-//!
-//! Everything that is mounted or started in there ends with it, however it ends.
+//! Where the differential test happens.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::peers;
+pub(super) use crate::peers::world::{World, is_entered};
 
-use super::options::Options;
-use crate::command::{capture, output_directory, run, which};
-
-const MARK: &str = "CASTOFF_DIFFERENTIAL_ENTERED";
-
-/// Packages of the peers' root.
-const PACKAGES: &str = "buildah,ca-certificates,crun,docker-buildx,docker-cli,docker.io,netavark,runc";
-
-/// What all peers share.
-pub(super) struct World {
-    /// The Debian root.
-    pub(super) root: PathBuf,
-    /// Seconds since the epoch; whatever is newer was made by this run.
-    pub(super) started: i64,
-}
+/// The command that this is.
+pub(super) const COMMAND: &str = "differential";
 
 /// Returns the directory of everything that is written.
 pub(super) fn directory() -> PathBuf {
-    output_directory().with_file_name("differential").join("work")
-}
-
-/// Returns whether this process is in the namespaces.
-pub(super) fn is_entered() -> bool {
-    std::env::var_os(MARK).is_some()
-}
-
-/// Runs this program again with the same arguments, in namespaces.
-pub(super) fn enter(arguments: &[String]) -> Result<()> {
-    if capture(Command::new("id").arg("-u"))?.trim() != "0" {
-        bail!("the differential test starts a daemon and makes mounts, for which it has to be root");
-    }
-    let status = Command::new("unshare")
-        .args([
-            "--mount",
-            "--propagation",
-            "private",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--",
-        ])
-        .arg(std::env::current_exe()?)
-        .arg("differential")
-        .args(arguments)
-        .env(MARK, "1")
-        .status()
-        .context("cannot start `unshare`")?;
-    ensure!(status.success(), "castoff and its peers disagree, or could not be compared");
-    Ok(())
-}
-
-impl World {
-    /// Clears the directory, makes the Debian root if there is none, and mounts what it needs.
-    pub(super) fn prepare(options: &Options) -> Result<World> {
-        let directory = directory();
-        run(Command::new("rm").args(["--recursive", "--force", "--one-file-system"]).arg(&directory))?;
-        std::fs::create_dir_all(&directory)?;
-        let root = directory.with_file_name(format!("debian-{}", options.suite));
-        if !root.join("usr/bin/buildah").exists() {
-            make_root(&root, &options.suite)?;
-        }
-        let started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let inside = root.join(directory.strip_prefix("/").context("the target directory is absolute")?);
-        std::fs::create_dir_all(&inside)?;
-        // runc changes its root with pivot_root(2), which wants the present one to be a mount.
-        mount("--bind", &root, &root)?;
-        for kernel in ["proc", "sys", "dev"] {
-            mount("--rbind", Path::new("/").join(kernel).as_path(), &root.join(kernel))?;
-        }
-        mount("--bind", &directory, &inside)?;
-        Ok(World { root, started: i64::try_from(started)? })
-    }
-
-    /// Starts a command line in the Debian root.
-    pub(super) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("chroot");
-        command.arg(&self.root).arg(program);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
-        command
-    }
-}
-
-fn mount(how: &str, from: &Path, to: &Path) -> Result<()> {
-    run(Command::new("mount").arg(how).arg(from).arg(to))
-}
-
-fn make_root(root: &Path, suite: &str) -> Result<()> {
-    ensure!(which("mmdebstrap").is_some(), "mmdebstrap is needed (cargo xtask setup)");
-    println!("making a Debian {suite} with docker and buildah");
-    run(Command::new("rm").args(["--recursive", "--force", "--one-file-system"]).arg(root))?;
-    let partial = root.with_extension("partial");
-    run(Command::new("rm").args(["--recursive", "--force", "--one-file-system"]).arg(&partial))?;
-    std::fs::create_dir_all(root.parent().context("the root lies in a directory")?)?;
-    capture(
-        Command::new("mmdebstrap")
-            .args(["--quiet", "--variant=minbase"])
-            .arg(format!("--include={PACKAGES}"))
-            // A mirror that stands still serves lists whose time is over.
-            .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
-            .arg(suite)
-            .arg(&partial),
-    )?;
-    std::fs::rename(&partial, root)?;
-    Ok(())
+    peers::world::directory(COMMAND)
 }

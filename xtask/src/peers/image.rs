@@ -13,11 +13,11 @@ use serde_json::Value;
 use super::tree::{self, Layer, Tree};
 
 /// What a builder made.
-pub(super) struct Image {
+pub(crate) struct Image {
     /// The config document.
-    pub(super) config: Value,
+    pub(crate) config: Value,
     /// The file system.
-    pub(super) tree: Tree,
+    pub(crate) tree: Tree,
 }
 
 #[derive(Deserialize)]
@@ -31,13 +31,13 @@ struct Listed {
 
 /// Reads archives; what layers hold is remembered by their diff ids.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     layers: BTreeMap<String, Arc<Layer>>,
 }
 
 impl Reader {
     /// Returns the images of an archive by name, less the registry and the tag.
-    pub(super) fn read(&mut self, path: &Path) -> Result<BTreeMap<String, Image>> {
+    pub(crate) fn read(&mut self, path: &Path) -> Result<BTreeMap<String, Image>> {
         let archive = Archive::open(path)?;
         let listed: Vec<Listed> = serde_json::from_slice(&archive.bytes("manifest.json")?)?;
         let mut images = BTreeMap::new();

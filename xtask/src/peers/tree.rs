@@ -9,22 +9,22 @@ use tar::EntryType;
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) kind: char,
-    pub(super) mode: u32,
-    pub(super) uid: u64,
-    pub(super) gid: u64,
+pub(crate) struct Node {
+    pub(crate) kind: char,
+    pub(crate) mode: u32,
+    pub(crate) uid: u64,
+    pub(crate) gid: u64,
     /// Seconds since the epoch.
-    pub(super) mtime: i64,
-    pub(super) size: u64,
+    pub(crate) mtime: i64,
+    pub(crate) size: u64,
     /// Digest of the data, target of a symbolic link, numbers of a device.
-    pub(super) content: String,
-    pub(super) xattrs: BTreeMap<String, String>,
+    pub(crate) content: String,
+    pub(crate) xattrs: BTreeMap<String, String>,
 }
 
 /// An entry of a layer.
 #[derive(Debug, Clone)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Node(Node),
     /// One more name for what is at another path.
     Link(String),
@@ -33,17 +33,17 @@ pub(super) enum Change {
 }
 
 /// A layer: paths without slashes around them, in the order of the archive.
-pub(super) type Layer = Vec<(String, Change)>;
+pub(crate) type Layer = Vec<(String, Change)>;
 
 /// A file system: what is at each path, as a number that hard links share.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tree {
-    pub(super) paths: BTreeMap<String, usize>,
-    pub(super) nodes: Vec<Node>,
+pub(crate) struct Tree {
+    pub(crate) paths: BTreeMap<String, usize>,
+    pub(crate) nodes: Vec<Node>,
 }
 
 /// Reads a layer.
-pub(super) fn read_layer(reader: &mut dyn Read) -> Result<Layer> {
+pub(crate) fn read_layer(reader: &mut dyn Read) -> Result<Layer> {
     let mut layer = Layer::new();
     let mut archive = tar::Archive::new(reader);
     for entry in archive.entries()? {
@@ -121,7 +121,7 @@ fn clean(path: &str) -> String {
 
 impl Tree {
     /// Puts a layer on top. Whiteouts concern what was there before, wherever they stand in the layer.
-    pub(super) fn apply(&mut self, layer: &Layer) -> Result<()> {
+    pub(crate) fn apply(&mut self, layer: &Layer) -> Result<()> {
         for (path, change) in layer {
             match change {
                 Change::Whiteout => {
@@ -159,12 +159,12 @@ impl Tree {
     }
 
     /// Returns what is at a path.
-    pub(super) fn node(&self, path: &str) -> Option<&Node> {
+    pub(crate) fn node(&self, path: &str) -> Option<&Node> {
         self.paths.get(path).map(|number| &self.nodes[*number])
     }
 
     /// Returns for each path with hard links the first of them.
-    pub(super) fn links(&self) -> BTreeMap<&str, &str> {
+    pub(crate) fn links(&self) -> BTreeMap<&str, &str> {
         let mut names: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
         for (path, number) in &self.paths {
             names.entry(*number).or_default().push(path);
