@@ -29,7 +29,7 @@ pub fn ignored_sources(graph: &BuildGraph, syntax: &Dockerfile, ignore: &IgnoreF
         }
         for source in hidden(graph, copy, ignore) {
             let verb = if matches!(copy.kind, CopyKind::Copy) { "Copy" } else { "Add" };
-            findings.push(Diagnostic {
+            let finding = Diagnostic {
                 severity: Severity::Warning,
                 rule: Some(RULE.name),
                 message: format!(
@@ -39,7 +39,11 @@ pub fn ignored_sources(graph: &BuildGraph, syntax: &Dockerfile, ignore: &IgnoreF
                 span: instruction.map(|instruction| instruction.span).unwrap_or_default(),
                 lines,
                 hints: Vec::new(),
-            });
+            };
+            // Each platform has a vertex of its own for it.
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
         }
     }
     findings

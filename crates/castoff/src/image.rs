@@ -45,29 +45,8 @@ pub fn find(store: &Store, name: &str, platform: Option<&Platform>) -> anyhow::R
     let prefix = name.strip_prefix("sha256:").unwrap_or(name);
     let hex = prefix.len() >= 4 && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
     if hex {
-        let mut matches = Vec::new();
-        for tag in store.tags()? {
-            // The platform is asked for of the one that is meant, and not of all.
-            let Some(named) = load(store, Some(tag.reference), tag.descriptor.digest, None)? else {
-                continue;
-            };
-            let digests = [named.id(), named.config.digest(), named.manifest.digest()];
-            if digests.iter().any(|digest| digest.hex().starts_with(prefix)) {
-                matches.push(named);
-            }
-        }
-        matches.dedup_by_key(|named| named.id());
-        match matches.len() {
-            1 => {
-                let named = matches.remove(0);
-                let digest = named.root().digest;
-                return match load(store, named.reference.clone(), digest, platform)? {
-                    Some(chosen) => Ok(chosen),
-                    None => Ok(named),
-                };
-            }
-            0 => {}
-            count => anyhow::bail!("`{name}` is the beginning of {count} image ids"),
+        if let Some(named) = find_by_id(store, name, prefix, platform)? {
+            return Ok(named);
         }
         // An image without a name is found by its whole id.
         if let Ok(digest) = format!("sha256:{prefix}").parse::<Digest>()
@@ -77,6 +56,36 @@ pub fn find(store: &Store, name: &str, platform: Option<&Platform>) -> anyhow::R
         }
     }
     anyhow::bail!("there is no image `{name}` in the store")
+}
+
+/// Finds a named image by the beginning of an id: what the names stand for comes first, and then the single
+/// images of indexes.
+fn find_by_id(
+    store: &Store,
+    name: &str,
+    prefix: &str,
+    platform: Option<&Platform>,
+) -> anyhow::Result<Option<Named>> {
+    let begins = |digest: Digest| digest.hex().starts_with(prefix);
+    let (mut roots, mut parts) = (Vec::new(), Vec::new());
+    for tag in store.tags()? {
+        // The platform is asked for of the one that is meant, and not of all.
+        let Some(named) = load(store, Some(tag.reference), tag.descriptor.digest, None)? else { continue };
+        if begins(named.id()) || begins(named.root().digest) {
+            roots.push(named);
+        } else if named.index.is_some() {
+            let images = named.all(store)?.into_iter().map(|(_, image)| image);
+            parts.extend(images.filter(|image| begins(image.id()) || begins(image.manifest.digest())));
+        }
+    }
+    let mut matches = if roots.is_empty() { parts } else { roots };
+    matches.sort_by_key(Named::id);
+    matches.dedup_by_key(|named| named.id());
+    match &mut matches[..] {
+        [] => Ok(None),
+        [named] => load(store, named.reference.take(), named.root().digest, platform),
+        several => anyhow::bail!("`{name}` is the beginning of {} image ids", several.len()),
+    }
 }
 
 /// Loads the documents of an image whose manifest or index has this digest.

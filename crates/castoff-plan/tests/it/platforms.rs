@@ -1,5 +1,7 @@
 //! Builds for several platforms: one graph, in which what is the same is once (B-166, B-169, D-321).
 
+use castoff_plan::NamedContext;
+
 use crate::build::{build, check, image};
 
 const CROSS: &str = "\
@@ -180,6 +182,24 @@ LABEL for=$TARGETPLATFORM by=$BUILDPLATFORM
     assert_eq!(
         labels,
         [r#"{"by":"linux/amd64","for":"linux/amd64"}"#, r#"{"by":"linux/amd64","for":"linux/arm64"}"#]
+    );
+}
+
+#[test]
+fn a_named_context_may_be_for_one_platform() {
+    // D-126: the other platform has the one for all.
+    let build = build("FROM base\n").platforms(&["linux/amd64", "linux/arm64"]).with(|options| {
+        options.contexts.insert("base::linux/arm64".into(), NamedContext::Directory);
+        options.contexts.insert("base".into(), NamedContext::Scratch);
+    });
+    check(
+        &build.graph_lines(&["v", "output"]),
+        "
+        v0 scratch
+        v1 local context base::linux/arm64
+        output linux/amd64: v0
+        output linux/arm64: v1
+        ",
     );
 }
 

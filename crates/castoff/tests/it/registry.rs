@@ -243,6 +243,10 @@ fn the_platform_is_chosen_from_an_index() {
         {
             assert_eq!(read(&machine.files(&from, &["--platform", platform]), "file"), content);
         }
+        // B-166
+        let both = machine.files(&from, &["--platform", "linux/arm64,linux/amd64"]);
+        assert_eq!(read(&both, "linux_amd64/file"), "one\n");
+        assert_eq!(read(&both, "linux_arm64/file"), "two\n");
         let error = machine.build_fails(&from, &["--platform", "linux/s390x"]);
         let expected =
             format!("{name}: no match for platform linux/s390x; it is there for: linux/amd64, linux/arm64");

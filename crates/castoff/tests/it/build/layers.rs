@@ -8,6 +8,41 @@ use std::time::{Duration, SystemTime};
 
 use super::kit::{Kit, below, layers, with_steps, with_steps_as_each_user};
 
+// D-143: a step that changes nothing has a layer like others, and an entry of the history that says so.
+#[test]
+fn a_step_that_changes_nothing_makes_a_layer() {
+    with_steps_as_each_user(|kit| {
+        let dockerfile = "FROM busybox\nRUN true\nRUN touch /made\nRUN cat /made\nENV A=b\n";
+        kit.build(dockerfile, &["-t", "app", "-o", "type=oci,dest=app.tar"]).succeeds();
+        // That there are as many entries with a layer as layers is checked on the way.
+        let layers = layers(&kit.path("app.tar"));
+        let paths: Vec<Vec<&str>> = layers[1..].iter().map(|layer| layer.paths()).collect();
+        assert_eq!(paths, [vec![], vec!["made"], vec![]]);
+        let history = kit.inspect("app")["History"].as_array().unwrap().clone();
+        let empty: Vec<bool> = history[1..].iter().map(|entry| entry["empty_layer"] == true).collect();
+        assert_eq!(empty, [false, false, false, true], "{history:?}");
+    });
+}
+
+// D-246: made at once, with all that lead to it; what is there stays as it is.
+#[test]
+fn a_working_directory_is_made_at_once_or_left_alone() {
+    with_steps_as_each_user(|kit| {
+        let dockerfile = "FROM busybox\nRUN mkdir -m 2750 /there && touch -d @1000 /there\nWORKDIR /there\n\
+            WORKDIR /a/b/c\nUSER app\nWORKDIR /there\nWORKDIR ../a/d\n";
+        kit.build(dockerfile, &["-t", "app", "-o", "type=oci,dest=app.tar"]).succeeds();
+        let layers = layers(&kit.path("app.tar"));
+        let paths: Vec<Vec<&str>> = layers[2..].iter().map(|layer| layer.paths()).collect();
+        assert_eq!(paths, [vec![], vec!["a", "a/b", "a/b/c"], vec![], vec!["a", "a/d"]]);
+        for path in ["a", "a/b", "a/b/c"] {
+            assert_eq!(layers[3].look(path), "d0755 0:0");
+        }
+        let files = kit.files(dockerfile, &[]);
+        assert_eq!((files.look("there"), files.get("there").mtime), ("d2750 0:0".to_owned(), 1000));
+        assert_eq!(kit.inspect("app")["Config"]["WorkingDir"], "/a/d");
+    });
+}
+
 // What overlayfs may keep as a reference to the lower layer has to be in the layer itself.
 #[test]
 fn directories_that_move_and_files_that_change_their_mode_are_whole() {

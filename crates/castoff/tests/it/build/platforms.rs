@@ -151,6 +151,16 @@ fn the_index_is_told_in_files_and_on_standard_output() {
     let forced = kit.inspect("forced");
     assert_eq!(forced["Manifests"].as_array().unwrap().len(), 1);
     assert_eq!(forced["Manifests"][0]["Digest"], kit.inspect("one")["Digest"]);
+    // An image is known by its own id, also one that an index has, too.
+    let one = kit.inspect("one")["Id"].as_str().unwrap().to_owned();
+    let facts = kit.inspect(&one[7..25]);
+    assert_eq!((&facts["Id"], &facts["RepoTags"][0]), (&one.clone().into(), &"one:latest".into()));
+    kit.castoff(&["rmi", "one"]).succeeds();
+    let facts = kit.inspect(&one[7..25]);
+    assert_eq!((&facts["Id"], &facts["Architecture"]), (&one.clone().into(), &"arm64".into()));
+    // It has no name to lose.
+    kit.castoff(&["rmi", &one]).fails();
+    kit.inspect("forced");
     let forbid = ["--build-arg", "BUILDKIT_MULTI_PLATFORM=0"];
     kit.build(dockerfile, &flags(&[&BOTH, &forbid])).fails().says("BUILDKIT_MULTI_PLATFORM").never_says("#1");
     kit.build(dockerfile, &["--build-arg", "BUILDKIT_MULTI_PLATFORM=maybe"])
@@ -229,6 +239,20 @@ fn one_failing_platform_fails_all() {
         }
         kit.castoff(&["inspect", "app"]).fails();
     });
+}
+
+// D-340, D-194: what is wrong for all platforms is said once.
+#[test]
+fn a_finding_of_each_platform_is_said_once() {
+    let kit = Kit::new();
+    make_base(&kit);
+    kit.write("context/.dockerignore", "hidden\n");
+    kit.write("context/hidden", "");
+    let findings = |flags: &[&str]| {
+        let done = kit.build("FROM base\nCOPY hidden /\n", flags).fails();
+        done.stderr.matches("CopyIgnoredFile").count()
+    };
+    assert_eq!((findings(&[]), findings(&BOTH)), (1, 1));
 }
 
 // B-102, B-103: the archive that a Docker engine loads has no room for an index.

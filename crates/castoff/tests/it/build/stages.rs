@@ -103,6 +103,60 @@ fn a_stage_begins_with_all_of_its_base_stage() {
     });
 }
 
+// D-191: neither the directory of the stage that copies nor that of the one that is copied from counts.
+#[test]
+fn paths_of_another_stage_begin_at_its_root() {
+    with_steps(|kit| {
+        let dockerfile = "FROM busybox AS made\nWORKDIR /work\nRUN echo inner > name && echo outer > /name && mkdir -p /work/work && echo deep > work/name\n\
+            FROM scratch\nWORKDIR /here\nCOPY --from=made name relative\nCOPY --from=made /name absolute\n\
+            COPY --from=made work/name ./work/\nCOPY --from=made ../../name up\nCOPY --from=0 wor?/na* matched\n";
+        let files = kit.files(dockerfile, &[]);
+        for (path, content) in [
+            ("here/relative", "outer\n"),
+            ("here/absolute", "outer\n"),
+            ("here/work/name", "inner\n"),
+            ("here/up", "outer\n"),
+            ("here/matched", "inner\n"),
+        ] {
+            assert_eq!(files.text(path), content, "{path}");
+        }
+    });
+}
+
+// D-255
+#[test]
+fn a_stage_begins_as_the_user_of_its_base_image() {
+    with_steps(|kit| {
+        kit.build("FROM busybox\nUSER app:extra\n", &["-t", "with-user"]).succeeds();
+        let dockerfile = "FROM with-user\nRUN id -un > /tmp/name && id -gn >> /tmp/name\nWORKDIR /made\n\
+            COPY Dockerfile /copied\nUSER root\nRUN id -un >> /tmp/name\n";
+        let files = kit.files(dockerfile, &[]);
+        assert_eq!(files.text("tmp/name"), "app\nextra\nroot\n");
+        assert_eq!(
+            (files.look("made"), files.look("copied")),
+            ("d0755 1000:2000".into(), "-0644 0:0".into())
+        );
+        kit.build("FROM with-user\nLABEL a=b\n", &["-t", "app"]).succeeds();
+        assert_eq!(kit.inspect("app")["Config"]["User"], "app:extra");
+    });
+}
+
+// D-291
+#[test]
+fn a_dockerfile_that_is_ignored_is_read_and_not_copied() {
+    let kit = Kit::new();
+    kit.write("context/.dockerignore", "Dockerfile\n.dockerignore\n");
+    kit.write("context/kept", "");
+    assert_eq!(kit.files("FROM scratch\nCOPY . /\n", &[]).paths(), ["kept"]);
+    kit.build("FROM scratch\nCOPY Dockerfile /\n", &[]).fails().says("Dockerfile");
+    kit.build("FROM scratch\nCOPY .dockerignore /\n", &[]).fails().says(".dockerignore");
+    // Everything else is ignored with them, and still both are read.
+    kit.write("context/.dockerignore", "*\n");
+    kit.write("context/other.Dockerfile", "FROM scratch\nCOPY . /all/\n");
+    let done = kit.castoff(&["build", "-o", "-", "-f", "context/other.Dockerfile", "context"]).succeeds();
+    assert_eq!(super::kit::Files::read(&done.stdout).paths(), ["all"]);
+}
+
 // D-189, D-190
 #[test]
 fn stages_are_copied_from_by_number() {
