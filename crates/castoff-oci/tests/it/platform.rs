@@ -14,7 +14,8 @@ fn platforms_take_what_they_can_run() {
         let mut image: Platform = wanted.clone();
         // As an image says it, not folded.
         let parts: Vec<&str> = offered.split('/').collect();
-        (parts[0].clone_into(&mut image.os), parts[1].clone_into(&mut image.architecture));
+        parts[0].clone_into(&mut image.os);
+        parts[1].clone_into(&mut image.architecture);
         image.variant = parts.get(2).map(|variant| (*variant).to_owned());
         assert_eq!(wanted.accepts(&image), expected, "{wanted} of {offered}");
     };
