@@ -5,10 +5,12 @@
 //! next build that asks for the same fetches nothing, or asks only whether it is still the same.
 
 mod error;
+pub mod git;
 pub mod http;
 mod layer;
 
-use castoff_graph::CacheKey;
+use castoff_graph::remote::{GitSource, HttpSource};
+use castoff_graph::{CacheKey, VertexId};
 use castoff_store::{CacheRecord, LayerId, RecordOutcome};
 
 use crate::World;
@@ -28,8 +30,8 @@ pub type Progress<'a> = dyn FnMut(u64, Option<u64>) + 'a;
 /// Fetches the file of a vertex, unless what the store has is still what is there.
 pub(crate) fn http_vertex(
     shared: &Shared<'_>,
-    id: castoff_graph::VertexId,
-    source: &castoff_graph::remote::HttpSource,
+    id: VertexId,
+    source: &HttpSource,
     messenger: &Messenger,
 ) -> Result<VertexResult, StepError> {
     let world = shared.world;
@@ -53,6 +55,19 @@ pub(crate) fn http_vertex(
         CacheRecord { started_ms, ..record(world, name, recipe, RecordOutcome::Layer(layer.clone())) };
     world.store.put_record(key.0, &record)?;
     Ok(fetched(key, layer, record.created_ms))
+}
+
+/// Fetches the tree of a vertex, unless the store has its commit.
+pub(crate) fn git_vertex(
+    shared: &Shared<'_>,
+    id: VertexId,
+    source: &GitSource,
+    messenger: &Messenger,
+) -> Result<VertexResult, StepError> {
+    messenger.send(Event::Started { step: shared.step(id) });
+    let tree = git::tree(shared.world, source, git::GitAccess::default())?;
+    let (identity, cached) = (tree.recipe.key(), !tree.fetched);
+    Ok(VertexResult { identity, layer: Some(tree.layer), created_ms: tree.created_ms, cached })
 }
 
 fn fetched(identity: CacheKey, layer: LayerId, created_ms: i64) -> VertexResult {

@@ -115,8 +115,8 @@ fn look_up_source(
     if let SourceOp::Http(http) = source {
         return fetch::http_vertex(shared, id, http, messenger);
     }
-    if let SourceOp::Git(_) = source {
-        return Err(StepError::Unsupported("ADD of a git repository"));
+    if let SourceOp::Git(git) = source {
+        return fetch::git_vertex(shared, id, git, messenger);
     }
     let mut identity = recipe(&Op::Source(source.clone()), None, &[]).key();
     let mut cached = false;
@@ -172,9 +172,11 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
             Known::Identity(shared.result(read.from).identity)
         });
     }
-    // The time of a fetched file is part of its identity and of no content (D-315).
-    let is_file = |from: VertexId| matches!(shared.graph.vertex(from).op, Op::Source(SourceOp::Http(_)));
-    let reads_stages = reads.iter().any(|read| !is_local(read.from) && !is_file(read.from));
+    // The times of what is fetched are part of its identity and of no content (D-315, D-316).
+    let is_fetched = |from: VertexId| {
+        matches!(shared.graph.vertex(from).op, Op::Source(SourceOp::Http(_) | SourceOp::Git(_)))
+    };
+    let reads_stages = reads.iter().any(|read| !is_local(read.from) && !is_fetched(read.from));
     let mut recipe_now = recipe(op, parent, &known);
     let mut key = recipe_now.key();
     let mut definition = None;
@@ -191,7 +193,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
             if selections[index].is_none() {
                 let (digest, selection) = content(shared, op, read.from, &read.part, &mut files, messenger)?;
                 selections[index] = Some(selection);
-                if !is_file(read.from) {
+                if !is_fetched(read.from) {
                     known[index] = Known::Content(digest);
                 }
             }

@@ -11,6 +11,8 @@ use castoff_layer::{OpaqueXattr, Ownership};
 use castoff_sandbox::Cancel;
 use castoff_store::Store;
 
+use crate::fetch::git::GitProgram;
+
 /// Everything effectful that a build is given.
 pub struct World {
     /// Where results live.
@@ -21,6 +23,8 @@ pub struct World {
     pub locals: BTreeMap<LocalName, LocalDirectory>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretValue>,
+    /// How git is run.
+    pub git: GitProgram,
     /// What the machine allows.
     pub machine: MachineMode,
     /// Files of the machine that steps get a version of.

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use castoff_layer::{OpaqueXattr, Ownership};
 use castoff_registry::{Client, Config, ConfigEnvironment};
 use castoff_sandbox::{Cancel, Entered, IdMap};
+use castoff_solver::fetch::git::{GitProgram, known_hosts};
 use castoff_solver::{MachineMode, World};
 use castoff_store::{Boot, Lease, Store};
 use clap::ValueEnum as _;
@@ -56,6 +57,7 @@ pub fn open(
         registry,
         locals: Default::default(),
         secrets: Default::default(),
+        git: git(environment),
         machine: mode(entered, options.jobs.unwrap_or_else(|| processors.max(4)), images),
         host: host::host_files(),
         cancel,
@@ -104,6 +106,18 @@ fn mode(entered: &Entered, jobs: usize, images: bool) -> MachineMode {
         Entered::Confined { .. } => (OpaqueXattr::User, Ownership::Keep, false),
     };
     MachineMode { opaque, ownership, user_namespace, images, jobs }
+}
+
+/// Git gets what it needs to find its parts and its way to the servers, and nothing else of the caller's.
+fn git(environment: &Environment) -> GitProgram {
+    let passed = ["PATH", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+    let passed = passed.iter().filter_map(|name| Some(((*name).into(), environment.raw(name)?.to_owned())));
+    let proxies = environment.proxies().into_iter().map(|(name, value)| (name.into(), value.into()));
+    GitProgram {
+        environment: passed.chain(proxies).collect(),
+        known_hosts: known_hosts(environment.home().as_deref()),
+        agent: environment.filled("SSH_AUTH_SOCK").map(PathBuf::from),
+    }
 }
 
 fn configuration(environment: &Environment) -> ConfigEnvironment {

@@ -19,6 +19,50 @@ pub enum FetchError {
         /// What came.
         actual: Digest,
     },
+    /// There is no program for repositories.
+    #[error("the program `git` was not found in PATH; repositories are fetched with it")]
+    NoGit,
+    /// Git failed, in its own words.
+    #[error("{remote}: git {step} failed: {message}")]
+    Git {
+        /// The repository.
+        remote: String,
+        /// Git's command.
+        step: String,
+        /// What it said.
+        message: String,
+    },
+    /// The repository has no such reference.
+    #[error("{remote}: the repository does not contain ref `{name}`")]
+    NoRef {
+        /// The repository.
+        remote: String,
+        /// What was asked for.
+        name: String,
+    },
+    /// The reference leads to another commit than the one asked for (D-243).
+    #[error("{remote}: expected checksum to match {expected}, got {actual}")]
+    Commit {
+        /// The repository.
+        remote: String,
+        /// What was asked for.
+        expected: String,
+        /// Where the reference leads.
+        actual: String,
+    },
+    /// The subdirectory is none (D-240).
+    #[error("{remote}: subdirectory `{path}` {reason}")]
+    Subdir {
+        /// The repository.
+        remote: String,
+        /// The part of the path that is wrong.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// What came could not be read.
+    #[error("{0}")]
+    Copy(#[from] crate::copy::CopyError),
     /// The store failed.
     #[error("using the store: {0}")]
     Blob(#[from] castoff_store::BlobError),
@@ -40,6 +84,15 @@ pub enum FetchError {
     /// The build was stopped.
     #[error("the build was stopped")]
     Cancelled,
+}
+
+impl From<castoff_store::LockError> for FetchError {
+    fn from(error: castoff_store::LockError) -> FetchError {
+        match error {
+            castoff_store::LockError::Cancelled => FetchError::Cancelled,
+            castoff_store::LockError::File(error) => FetchError::File(error),
+        }
+    }
 }
 
 impl From<RegistryError> for FetchError {

@@ -16,6 +16,8 @@ mod mounts;
 mod outputs;
 mod platforms;
 mod processes;
+mod repositories;
+mod repository;
 mod reproducible;
 mod running;
 mod secrets;
