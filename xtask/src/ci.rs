@@ -28,6 +28,7 @@ const PACKAGES: &[&str] = &[
     "jq",
     "libc6-dev",
     "mmdebstrap",
+    "openssh-client",
     "openssl",
     "skopeo",
     "tmux",

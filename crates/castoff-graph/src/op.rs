@@ -208,6 +208,21 @@ pub enum Mount {
         /// Group of the file.
         gid: u32,
     },
+    /// An ssh agent that the caller forwards, as a socket.
+    Ssh {
+        /// Identity.
+        id: String,
+        /// Where the socket appears.
+        target: String,
+        /// Whether its absence fails the step.
+        required: bool,
+        /// Mode of the socket.
+        mode: u32,
+        /// Owner of the socket.
+        uid: u32,
+        /// Group of the socket.
+        gid: u32,
+    },
 }
 
 /// Files to put on top of a file system.
@@ -330,16 +345,17 @@ impl Mount {
         match self {
             Mount::Bind { from, .. } => Some(*from),
             Mount::Cache { initial, .. } => initial.as_ref().map(|(from, _)| *from),
-            Mount::Tmpfs { .. } | Mount::Secret { .. } => None,
+            Mount::Tmpfs { .. } | Mount::Secret { .. } | Mount::Ssh { .. } => None,
         }
     }
 
     /// Returns where the mount appears, unless it only sets a variable.
     pub fn target(&self) -> Option<&str> {
         match self {
-            Mount::Bind { target, .. } | Mount::Cache { target, .. } | Mount::Tmpfs { target, .. } => {
-                Some(target)
-            }
+            Mount::Bind { target, .. }
+            | Mount::Cache { target, .. }
+            | Mount::Tmpfs { target, .. }
+            | Mount::Ssh { target, .. } => Some(target),
             Mount::Secret { target, .. } => target.as_deref(),
         }
     }

@@ -285,6 +285,10 @@ fn mount_text(mount: &Mount) -> String {
             let required = if *required { " required" } else { "" };
             format!("secret{target} id={id}{env}{required} mode={mode:04o} owner={uid}:{gid}")
         }
+        Mount::Ssh { id, target, required, mode, uid, gid } => {
+            let required = if *required { " required" } else { "" };
+            format!("ssh {target} id={id}{required} mode={mode:04o} owner={uid}:{gid}")
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Res
         outputs: Vec::new(),
         stages: Vec::new(),
         secrets: BTreeSet::new(),
+        agents: BTreeSet::new(),
         warnings: Vec::new(),
     };
     for (survey, reached) in targets {
@@ -50,6 +51,7 @@ pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Res
             stages: survey.stages.iter().map(|_| None).collect(),
             warnings: Vec::new(),
             secrets: BTreeSet::new(),
+            agents: BTreeSet::new(),
         };
         let lowered = lowering.stages(reached);
         if lowered.is_ok() {
@@ -66,6 +68,7 @@ pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Res
             return Err(plan.warnings);
         }
         plan.secrets.append(&mut lowering.secrets);
+        plan.agents.append(&mut lowering.agents);
         let (output, stages) = lowering.finish(plan.outputs.len());
         plan.outputs.push(output);
         plan.stages.extend(stages);
@@ -88,6 +91,7 @@ struct Lowering<'a> {
     stages: Vec<Option<StageState>>,
     warnings: Vec<Diagnostic>,
     secrets: BTreeSet<String>,
+    agents: BTreeSet<String>,
 }
 
 /// A stage at some point of its instructions; at its end, what stages based on it start from (D-119).

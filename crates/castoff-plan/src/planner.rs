@@ -68,6 +68,8 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// Names of the secrets that steps use, whether or not they are required.
     pub secrets: BTreeSet<String>,
+    /// Names of the ssh agents that steps use, whether or not they are required.
+    pub agents: BTreeSet<String>,
     /// Findings of the build checks that need planning.
     pub warnings: Vec<Diagnostic>,
 }

@@ -385,7 +385,7 @@ pub(crate) fn mount_source(mount: &Mount) -> &str {
     match mount {
         Mount::Bind { source, .. } => source,
         Mount::Cache { initial: Some((_, source)), .. } => source,
-        Mount::Cache { .. } | Mount::Tmpfs { .. } | Mount::Secret { .. } => "/",
+        Mount::Cache { .. } | Mount::Tmpfs { .. } | Mount::Secret { .. } | Mount::Ssh { .. } => "/",
     }
 }
 

@@ -195,6 +195,9 @@ fn mount_text(mount: &Mount) -> String {
             let env = env.as_deref().unwrap_or("");
             format!("secret id={id} env={env} mode={mode:o} uid={uid} gid={gid} required={required}")
         }
+        Mount::Ssh { id, mode, uid, gid, required, .. } => {
+            format!("ssh id={id} mode={mode:o} uid={uid} gid={gid} required={required}")
+        }
     }
 }
 

@@ -115,6 +115,21 @@ pub enum StepError {
         /// Which.
         id: String,
     },
+    /// An ssh agent is required and was not given (D-173).
+    #[error("no SSH key \"{id}\" forwarded from the client: forward an agent with `--ssh {id}`")]
+    AgentNotFound {
+        /// Which.
+        id: String,
+    },
+    /// An ssh agent could not be offered to the step.
+    #[error("forwarding the ssh agent `{id}`: {source}")]
+    Agent {
+        /// Which.
+        id: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A bind or cache source does not exist.
     #[error("mount source \"{path}\": not found")]
     MountSource {

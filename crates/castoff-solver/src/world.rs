@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use castoff_graph::LocalName;
 use castoff_graph::pattern::IgnorePatterns;
 use castoff_layer::{OpaqueXattr, Ownership};
 use castoff_sandbox::Cancel;
+use castoff_ssh::Agent;
 use castoff_store::Store;
 
 use crate::fetch::git::GitProgram;
@@ -25,6 +27,8 @@ pub struct World {
     pub secrets: BTreeMap<String, SecretValue>,
     /// How git is run.
     pub git: GitProgram,
+    /// ssh agents by id.
+    pub agents: BTreeMap<String, Arc<Agent>>,
     /// What the machine allows.
     pub machine: MachineMode,
     /// Files of the machine that steps get a version of.

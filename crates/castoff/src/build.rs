@@ -19,6 +19,7 @@ use castoff_solver::{
 use crate::args::{
     BuildRequest, ContextSpec, FileSpec, NamedContextSource, PlanRequest, SecretSource, SecretSpec,
 };
+use crate::agents;
 use crate::context::{self, DockerfileText};
 use crate::export::{self, Outputs};
 use crate::ignored::ignored_sources;
@@ -109,6 +110,7 @@ pub fn build(
     events: &mut dyn FnMut(Event),
 ) -> Result<Built, BuildError> {
     world.secrets = secrets(&request.secrets)?;
+    world.agents = agents::load(&request.ssh)?;
     let planned = plan(&request.plan, world, events)?;
     let bodies = Bodies::new(world);
     let outputs = solve_and_export(request, &planned, world, &bodies, events);

@@ -3,6 +3,7 @@
 //!
 //! Nothing here is a stable interface for others.
 
+mod agents;
 pub mod args;
 pub mod build;
 pub mod command;

@@ -58,6 +58,7 @@ pub fn open(
         locals: Default::default(),
         secrets: Default::default(),
         git: git(environment),
+        agents: Default::default(),
         machine: mode(entered, options.jobs.unwrap_or_else(|| processors.max(4)), images),
         host: host::host_files(),
         cancel,

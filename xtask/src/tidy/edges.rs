@@ -20,6 +20,7 @@ const RULES: &[Rule] = &[
     Rule { name: "castoff-store", floor: 1, edges: &["castoff-oci"] },
     Rule { name: "castoff-registry", floor: 1, edges: &["castoff-oci"] },
     Rule { name: "castoff-sandbox", floor: 1, edges: &[] },
+    Rule { name: "castoff-ssh", floor: 1, edges: &[] },
     Rule { name: "castoff-plan", floor: 2, edges: &["castoff-dockerfile", "castoff-graph", "castoff-oci"] },
     Rule {
         name: "castoff-solver",
@@ -30,6 +31,7 @@ const RULES: &[Rule] = &[
             "castoff-store",
             "castoff-registry",
             "castoff-sandbox",
+            "castoff-ssh",
             "castoff-oci",
         ],
     },
@@ -44,6 +46,7 @@ const RULES: &[Rule] = &[
             "castoff-store",
             "castoff-registry",
             "castoff-sandbox",
+            "castoff-ssh",
             "castoff-plan",
             "castoff-solver",
         ],

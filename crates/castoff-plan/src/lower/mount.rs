@@ -52,7 +52,8 @@ struct Fields {
 }
 
 impl StageLowering<'_, '_> {
-    pub(super) fn mount(&mut self, here: Here<'_>, flag: &MountFlag) -> Checked<Mount> {
+    /// Lowers a mount; `agents` is how many ssh mounts the step has before it.
+    pub(super) fn mount(&mut self, here: Here<'_>, flag: &MountFlag, agents: usize) -> Checked<Mount> {
         let place = here.trigger.unwrap_or_else(|| Place::new(flag.span, here.instruction.lines));
         let kind = self.mount_type(here, flag, place)?;
         let fields = self.fields(here, flag, place, &kind)?;
@@ -64,7 +65,7 @@ impl StageLowering<'_, '_> {
                 size: fields.size,
             }),
             "secret" => self.secret(fields, place),
-            _ => Err(place.error("RUN --mount=type=ssh is not supported yet")),
+            _ => self.ssh(fields, agents, place),
         }
     }
 
@@ -183,6 +184,29 @@ impl StageLowering<'_, '_> {
             env,
             required: fields.required,
             mode: fields.mode.unwrap_or(0o400),
+            uid: fields.uid.unwrap_or(0),
+            gid: fields.gid.unwrap_or(0),
+        })
+    }
+
+    /// D-172.
+    fn ssh(&self, fields: Fields, agents: usize, place: Place) -> Checked<Mount> {
+        let given = |value: Option<String>| value.filter(|value| !value.is_empty());
+        if given(fields.source).is_some() {
+            return Err(place.error("ssh does not support source"));
+        }
+        if fields.from.is_some() {
+            return Err(place.error("ssh mount should not have a from"));
+        }
+        let target = match given(fields.target) {
+            Some(target) => self.mount_target(Some(&target), place)?,
+            None => format!("/run/buildkit/ssh_agent.{agents}"),
+        };
+        Ok(Mount::Ssh {
+            id: given(fields.id).unwrap_or_else(|| "default".to_owned()),
+            target,
+            required: fields.required,
+            mode: fields.mode.unwrap_or(0o600),
             uid: fields.uid.unwrap_or(0),
             gid: fields.gid.unwrap_or(0),
         })

@@ -33,19 +33,22 @@ impl StageLowering<'_, '_> {
             return Err(here.at(device).error("RUN --device is not supported yet"));
         }
         let mut mounts = Vec::new();
-        for mount in &run.mounts {
-            mounts.push(self.mount(here, mount)?);
+        for flag in &run.mounts {
+            let agents = mounts.iter().filter(|mount| matches!(mount, Mount::Ssh { .. })).count();
+            mounts.push(self.mount(here, flag, agents)?);
         }
         for mount in &mounts {
-            if let Mount::Secret { id, .. } = mount {
-                self.plan.secrets.insert(id.clone());
+            match mount {
+                Mount::Secret { id, .. } => drop(self.plan.secrets.insert(id.clone())),
+                Mount::Ssh { id, .. } => drop(self.plan.agents.insert(id.clone())),
+                Mount::Bind { .. } | Mount::Cache { .. } | Mount::Tmpfs { .. } => {}
             }
         }
         let masked: Vec<String> = mounts
             .iter()
             .filter_map(|mount| match mount {
                 Mount::Secret { env, .. } => env.clone(),
-                Mount::Bind { .. } | Mount::Cache { .. } | Mount::Tmpfs { .. } => None,
+                Mount::Bind { .. } | Mount::Cache { .. } | Mount::Tmpfs { .. } | Mount::Ssh { .. } => None,
             })
             .collect();
         let network = self.network(here, run.network.as_ref())?;

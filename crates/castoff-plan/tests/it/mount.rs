@@ -128,9 +128,27 @@ fn secrets_of_a_plan_are_known_and_masked_in_names() {
 }
 
 #[test]
-fn ssh_is_refused_aloud() {
-    // D-172.
-    check(&errors("--mount=type=ssh"), "RUN --mount=type=ssh is not supported yet");
+fn ssh_agents_are_sockets() {
+    // D-172, D-173: the number in the name counts the ssh mounts of the step.
+    check(
+        &mounts("--mount=type=ssh --mount=type=cache,target=/c --mount=id=b,type=ssh,required"),
+        "
+        mount: ssh /run/buildkit/ssh_agent.0 id=default mode=0600 owner=0:0
+        mount: cache /c id=/c shared mode=0755 owner=0:0
+        mount: ssh /run/buildkit/ssh_agent.1 id=b required mode=0600 owner=0:0
+        ",
+    );
+    check(
+        &mounts("--mount=type=ssh,id=$V,target=s,mode=0660,uid=5,gid=6,required=false"),
+        "mount: ssh /w/s id=val mode=0660 owner=5:6",
+    );
+    check(&errors("--mount=type=ssh,source=/a"), "ssh does not support source");
+    check(&errors("--mount=type=ssh,from=a"), "ssh mount should not have a from");
+    check(&errors("--mount=type=ssh,sharing=locked"), "invalid cache sharing set for ssh mount");
+    check(&errors("--mount=type=ssh,target=/"), "invalid mount target \"/\"");
+    check(&errors("--mount=type=ssh,env=A"), "unexpected key 'env' for mount type 'ssh'");
+    let build = build("FROM alpine\nRUN --mount=type=ssh --mount=type=ssh,id=b x\n");
+    assert_eq!(build.plan().agents.into_iter().collect::<Vec<_>>(), ["b", "default"]);
 }
 
 #[test]

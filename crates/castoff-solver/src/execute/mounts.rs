@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use castoff_graph::{Mount, Op, RunOp, Sharing, SourceOp, VertexId};
 use castoff_layer::EntryKind;
 use castoff_sandbox::{Lower, MountKind, MountSpec, SecretBytes};
-use castoff_store::{ActiveLayer, CacheMount, CacheSharing};
+use castoff_ssh::Served;
+use castoff_store::{ActiveLayer, CacheMount, CacheSharing, TemporaryDirectory};
 
 use crate::driver::{Messenger, Shared};
 use crate::export::tree;
@@ -23,6 +24,10 @@ pub(super) struct Prepared {
     pub(super) env: Vec<(String, String)>,
     /// Values to keep out of the log.
     pub(super) secrets: Vec<Vec<u8>>,
+    /// Where the first of the step's ssh agents is.
+    pub(super) agent: Option<String>,
+    /// Ends before the directories of the sockets go.
+    _agents: Vec<(Served, TemporaryDirectory)>,
     _caches: Vec<CacheMount>,
     _scratch: Vec<ActiveLayer>,
 }
@@ -57,6 +62,7 @@ pub(super) fn prepare(
                 .mounts
                 .push(MountSpec { target: PathBuf::from(target), kind: MountKind::Tmpfs { size: *size } }),
             Mount::Secret { .. } => secret(shared, &mut prepared, mount)?,
+            Mount::Ssh { .. } => agent(shared, &mut prepared, mount)?,
         }
     }
     Ok(prepared)
@@ -65,7 +71,7 @@ pub(super) fn prepare(
 fn cache_name(mount: &Mount) -> String {
     match mount {
         Mount::Cache { id, .. } => id.clone(),
-        Mount::Bind { .. } | Mount::Tmpfs { .. } | Mount::Secret { .. } => String::new(),
+        Mount::Bind { .. } | Mount::Tmpfs { .. } | Mount::Secret { .. } | Mount::Ssh { .. } => String::new(),
     }
 }
 
@@ -220,5 +226,28 @@ fn secret(shared: &Shared<'_>, prepared: &mut Prepared, mount: &Mount) -> Result
             },
         });
     }
+    Ok(())
+}
+
+/// D-172, D-173: a socket on which castoff answers, bound into the step.
+fn agent(shared: &Shared<'_>, prepared: &mut Prepared, mount: &Mount) -> Result<(), StepError> {
+    let Mount::Ssh { id, target, required, mode, uid, gid } = mount else {
+        unreachable!("only ssh mounts are given")
+    };
+    if prepared.agent.is_none() {
+        prepared.agent = Some(target.clone());
+    }
+    let Some(agent) = shared.world.agents.get(id) else {
+        return if *required { Err(StepError::AgentNotFound { id: id.clone() }) } else { Ok(()) };
+    };
+    let directory = shared.world.store.temporary()?;
+    let error = |source| StepError::Agent { id: id.clone(), source };
+    let served = agent.serve(directory.path(), "agent").map_err(error)?;
+    let source = directory.path().join("agent");
+    own(&source, *uid, *gid, *mode)?;
+    prepared._agents.push((served, directory));
+    prepared
+        .mounts
+        .push(MountSpec { target: PathBuf::from(target), kind: MountKind::Bind { source, writable: false } });
     Ok(())
 }

@@ -20,6 +20,9 @@ use crate::{HostFiles, World};
 /// Docker's size of /dev/shm.
 const SHM_SIZE: u64 = 64 << 20;
 
+/// Where ssh looks for its agent.
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+
 /// Logs above this size are cut in the record; what is shown is not.
 const LOG_LIMIT: usize = 64 << 20;
 
@@ -115,6 +118,12 @@ pub(super) fn run(
     for (name, value) in &prepared.env {
         env.retain(|(existing, _)| existing != name);
         env.push((name.clone(), value.clone()));
+    }
+    // D-172
+    if let Some(target) = &prepared.agent
+        && !env.iter().any(|(name, _)| name == AGENT_VARIABLE)
+    {
+        env.push((AGENT_VARIABLE.to_owned(), target.clone()));
     }
     let environment = RunEnvironment {
         argv: &op.argv,

@@ -28,6 +28,9 @@ pub struct BuildArgs {
     /// Make a secret known to steps that ask for it: id=ID[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub secret: Vec<String>,
+    /// Forward an ssh agent to steps that ask for it: default|ID[=SOCKET|KEY[,KEY...]]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub ssh: Vec<String>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub iidfile: Option<PathBuf>,

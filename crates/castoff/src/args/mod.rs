@@ -15,6 +15,7 @@ mod output;
 mod proxies;
 mod request;
 mod secret;
+mod ssh;
 mod step;
 mod unsupported;
 
@@ -35,6 +36,7 @@ pub use environment::Environment;
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
 pub use request::{BuildRequest, PlanRequest, ProgressMode, RequestError, ValueError};
 pub use secret::{SecretError, SecretSource, SecretSpec};
+pub use ssh::{SshError, SshSpec};
 pub use step::{Entitlements, StepFlagError};
 
 use crate::exit;

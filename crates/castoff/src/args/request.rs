@@ -8,7 +8,7 @@ use castoff_oci::{Platform, PlatformError, Reference, ReferenceError};
 use super::fields::FieldError;
 use super::{
     BuildArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs,
-    NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, StepArgs, StepFlagError,
+    NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError,
     fields, proxies, step,
 };
 
@@ -23,6 +23,8 @@ pub struct BuildRequest {
     pub outputs: Vec<OutputSpec>,
     /// Secrets offered to the steps, each id once.
     pub secrets: Vec<SecretSpec>,
+    /// ssh agents offered to the steps, each id once.
+    pub ssh: Vec<SshSpec>,
     /// File for the image id.
     pub iidfile: Option<PathBuf>,
     /// File for facts about the result.
@@ -163,6 +165,9 @@ pub enum ValueError {
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// An ssh agent.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
     /// A host, limit, network or entitlement.
     #[error(transparent)]
     Step(#[from] StepFlagError),
@@ -206,11 +211,21 @@ impl BuildArgs {
             secrets.retain(|earlier| earlier.id != secret.id);
             secrets.push(secret);
         }
+        let mut ssh: Vec<SshSpec> = Vec::new();
+        each("ssh", &self.ssh, |text| {
+            let spec = SshSpec::parse(text, environment)?;
+            if ssh.iter().any(|earlier| earlier.id == spec.id) {
+                return Err(SshError::Twice(spec.id).into());
+            }
+            ssh.push(spec);
+            Ok(())
+        })?;
         Ok(BuildRequest {
             plan,
             tags,
             outputs,
             secrets,
+            ssh,
             iidfile: self.iidfile.clone(),
             metadata_file: self.metadata_file.clone(),
             progress: self.progress_mode(environment)?,

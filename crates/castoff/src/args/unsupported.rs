@@ -50,7 +50,6 @@ const TABLE: &[(&str, Option<char>, Takes)] = &[
     ("policy", None, Value),
     ("provenance", None, Value),
     ("sbom", None, Value),
-    ("ssh", None, Value),
     ("squash", None, Boolean),
     ("resource", None, Value),
     ("memory", Some('m'), Value),

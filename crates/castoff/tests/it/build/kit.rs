@@ -217,11 +217,17 @@ impl Kit {
         self.prepare(command)
     }
 
-    fn prepare(&self, mut command: Command) -> Command {
+    /// Returns another program as the kit's user.
+    pub fn as_user(&self, mut command: Command) -> Command {
         if let User::Other { uid, gid, .. } = self.user {
             command.uid(uid).gid(gid);
         }
         let unpacking = self.user == User::Unpacking;
+        command
+    }
+
+    fn prepare(&self, command: Command) -> Command {
+        let mut command = self.as_user(command);
         command
             .env_clear()
             .env("CASTOFF_ROOT", self.path("store"))

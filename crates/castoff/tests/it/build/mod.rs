@@ -1,6 +1,7 @@
 //! Builds from end to end: the real program, real steps, and a base image that is made here from the
 //! machine's own static busybox. No registry, no engine.
 
+mod agents;
 mod arguments;
 mod cache;
 mod contexts;
