@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::castoff::Castoff;
 use crate::command::{capture, output_directory, repository, run, which};
 use crate::examples::EXAMPLES;
-use crate::{bases, e2e, fuzz, tidy};
+use crate::{bases, e2e, foreign, fuzz, tidy};
 
 /// Who builds the examples without privileges.
 const USER: &str = "castoff-test";
@@ -30,6 +30,7 @@ const PACKAGES: &[&str] = &[
     "mmdebstrap",
     "openssh-client",
     "openssl",
+    "qemu-user-static",
     "skopeo",
     "tmux",
     "uidmap",
@@ -42,6 +43,7 @@ const PACKAGES: &[&str] = &[
 pub fn main() -> Result<()> {
     step("packages", packages)?;
     step("user", user)?;
+    step("foreign programs", foreign::main)?;
     step("format", || {
         cargo(&["fmt", "--all", "--check"])?;
         cargo(&["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"])

@@ -1,6 +1,7 @@
 //! Automation: what continuous integration runs, a developer runs with one command.
 //!
-//! `cargo xtask setup` installs what the tests need, `tidy` checks the shape of the workspace, `bases`
+//! `cargo xtask setup` installs what the tests need, `foreign` fetches programs of another architecture
+//! for them, `tidy` checks the shape of the workspace, `bases`
 //! makes stand-ins for base images, `e2e` builds and runs the examples, `demo` compares their sizes,
 //! `fuzz` looks for inputs that break parsers, `ci` does everything.
 
@@ -13,6 +14,7 @@ mod differential;
 mod docs;
 mod e2e;
 mod examples;
+mod foreign;
 mod fuzz;
 mod http;
 mod peers;
@@ -27,6 +29,7 @@ usage: cargo xtask COMMAND
 
   setup            install the Debian packages that the tests and examples use
   tidy             check crate edges, headers, file sizes and documents
+  foreign          fetch a busybox of another architecture for the tests
   bases            make stand-ins for the examples' base images where no registry offers them
   e2e [NAME..]     build, start and question the examples (all, or the named ones)
   e2e-unprivileged build them as an ordinary user, from a copy (as root)
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "setup" => ci::setup(),
         "tidy" => tidy::main(),
+        "foreign" => foreign::main(),
         "bases" => bases::main(),
         "e2e" => e2e::main(rest),
         "e2e-unprivileged" => ci::unprivileged(),

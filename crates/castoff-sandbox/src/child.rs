@@ -19,6 +19,7 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::control::{self, Report};
+use crate::emulation::{self, Emulation, TRIAL_ARGUMENT};
 use crate::erofs;
 use crate::mounts;
 use crate::process;
@@ -74,8 +75,10 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 /// called first in `main`.
 pub fn child_main_if_requested() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_none_or(|first| first != HELPER_ARGUMENT) {
-        return;
+    match arguments.next() {
+        Some(first) if first == HELPER_ARGUMENT => {}
+        Some(first) if first == TRIAL_ARGUMENT => emulation::trial_main(arguments),
+        Some(_) | None => return,
     }
     let Ok(mut control) = control_socket() else { sys::exit_now(125) };
     if let Err(failure) = help(&mut control) {
@@ -114,6 +117,7 @@ fn help(control: &mut UnixStream) -> Result<(), Failure> {
     }
     sys::close_on_exec();
     let spec = receive_spec(control)?;
+    let emulation = spec.emulator.as_ref().map(Emulation::prepare).transpose()?;
     let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     if spec.network == Network::None {
         flags |= libc::CLONE_NEWNET;
@@ -125,7 +129,7 @@ fn help(control: &mut UnixStream) -> Result<(), Failure> {
     match sys::fork_init() {
         Ok(Fork::Child) => {
             drop(held);
-            let code = init(&spec, control, &lifeline).unwrap_or_else(|failure| {
+            let code = init(&spec, control, &lifeline, emulation.as_ref()).unwrap_or_else(|failure| {
                 report_failure(control, failure);
                 0
             });
@@ -135,11 +139,13 @@ fn help(control: &mut UnixStream) -> Result<(), Failure> {
             drop(lifeline);
             let status = sys::wait_for(pid).step("waiting for the init")?;
             if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == NO_PROC {
-                return without_init(&spec, control);
+                return without_init(&spec, control, emulation.as_ref());
             }
             Ok(())
         }
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => without_init(&spec, control),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            without_init(&spec, control, emulation.as_ref())
+        }
         Err(error) => Err(Failure::kernel("starting the init", error, "")),
     }
 }
@@ -169,24 +175,33 @@ fn is_closed(end: impl AsFd) -> bool {
 const NO_PROC: i32 = 3;
 
 /// Pid 1 of the new namespace. `lifeline` closes when the helper dies.
-fn init(spec: &ProcessSpec, control: &mut UnixStream, lifeline: &OwnedFd) -> Result<i32, Failure> {
+fn init(
+    spec: &ProcessSpec,
+    control: &mut UnixStream,
+    lifeline: &OwnedFd,
+    emulation: Option<&Emulation>,
+) -> Result<i32, Failure> {
     sys::die_with_parent().step("tying the init to the helper")?;
     if is_closed(lifeline) {
         return Ok(0);
     }
     let Some(proc) = mounts::proc()? else { return Ok(NO_PROC) };
-    let process = start(spec, control, Some(proc))?;
+    let process = start(spec, control, Some(proc), emulation)?;
     let status = reap::as_init(process)?;
     report(control, &Report::Ended { status, usage: reap::usage() });
     Ok(0)
 }
 
 /// The helper in the init's place, among the machine's processes.
-fn without_init(spec: &ProcessSpec, control: &mut UnixStream) -> Result<(), Failure> {
+fn without_init(
+    spec: &ProcessSpec,
+    control: &mut UnixStream,
+    emulation: Option<&Emulation>,
+) -> Result<(), Failure> {
     sys::hold_signals();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .step("becoming the parent of orphans")?;
-    let process = start(spec, control, None)?;
+    let process = start(spec, control, None, emulation)?;
     if let Some(status) = reap::as_subreaper(process) {
         report(control, &Report::Ended { status, usage: reap::usage() });
     }
@@ -198,6 +213,7 @@ fn start(
     spec: &ProcessSpec,
     control: &mut UnixStream,
     proc: Option<OwnedFd>,
+    emulation: Option<&Emulation>,
 ) -> Result<libc::pid_t, Failure> {
     let memory = mounts::memory()?;
     let spec = &*erofs::mount_images(spec, &memory)?;
@@ -227,7 +243,7 @@ fn start(
         .step("closing the init to the process")?;
     match sys::fork().step("starting the process")? {
         Fork::Child => {
-            let failure = process::start(spec, own_terminal.as_ref());
+            let failure = process::start(spec, own_terminal.as_ref(), emulation);
             report_failure(control, failure);
             sys::exit_now(127)
         }

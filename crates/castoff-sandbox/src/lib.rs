@@ -8,10 +8,12 @@
 //! This crate deliberately knows no image, no store and no Dockerfile: it takes paths and numbers. It
 //! is the only crate of castoff with unsafe code.
 
+mod binfmt;
 mod cancel;
 mod capability;
 mod child;
 mod control;
+mod emulation;
 mod erofs;
 mod mounts;
 mod probe;
@@ -27,6 +29,7 @@ mod sys;
 mod terminal;
 mod user;
 
+pub use binfmt::{Emulator, Execution, amd64_level, architectures, execution};
 pub use cancel::Cancel;
 pub use child::child_main_if_requested;
 pub use erofs::{can_mount as can_mount_erofs, takes_images};

@@ -231,6 +231,16 @@ pub(crate) fn proc() -> Result<Option<OwnedFd>, Failure> {
     }
 }
 
+/// Mounts the binfmt_misc of this process's user namespace, detached.
+pub(crate) fn binfmt_misc() -> Result<OwnedFd, Failure> {
+    const STEP: &str = "mounting binfmt_misc in a user namespace";
+    file_system("binfmt_misc", &[], NOSUID | NODEV | NOEXEC).map_err(|error| match error.errno() {
+        Some(libc::EPERM) => Failure::said(STEP, "the kernel refuses it: that needs Linux 6.7".to_owned()),
+        Some(libc::ENODEV) => Failure::said(STEP, "the kernel has no binfmt_misc".to_owned()),
+        _ => error,
+    })
+}
+
 /// A new /sys shows the devices of the network namespace it is made in and nothing that is mounted in
 /// the machine's. Only the owner of that namespace may make one; others are shown the machine's.
 fn sysfs(spec: &ProcessSpec, root: &OwnedFd) -> Result<(), Failure> {

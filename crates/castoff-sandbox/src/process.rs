@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::child::{Failure, Step};
+use crate::emulation::Emulation;
 use crate::mounts::c_string;
 use crate::spec::{Output, ProcessSpec};
 use crate::{capability, seccomp, sys, terminal};
@@ -31,8 +32,12 @@ const LIMITS: [(&str, libc::__rlimit_resource_t); 16] = [
 ];
 
 /// Becomes the program. Returns only when that fails.
-pub(crate) fn start(spec: &ProcessSpec, own_terminal: Option<&OwnedFd>) -> Failure {
-    match prepare(spec, own_terminal) {
+pub(crate) fn start(
+    spec: &ProcessSpec,
+    own_terminal: Option<&OwnedFd>,
+    emulation: Option<&Emulation>,
+) -> Failure {
+    match prepare(spec, own_terminal, emulation) {
         Ok(()) => {}
         Err(failure) => return failure,
     }
@@ -42,7 +47,11 @@ pub(crate) fn start(spec: &ProcessSpec, own_terminal: Option<&OwnedFd>) -> Failu
     }
 }
 
-fn prepare(spec: &ProcessSpec, own_terminal: Option<&OwnedFd>) -> Result<(), Failure> {
+fn prepare(
+    spec: &ProcessSpec,
+    own_terminal: Option<&OwnedFd>,
+    emulation: Option<&Emulation>,
+) -> Result<(), Failure> {
     sys::die_with_parent().step("tying the process to its init")?;
     sys::reset_signals();
     if spec.output != Output::Inherit {
@@ -63,6 +72,10 @@ fn prepare(spec: &ProcessSpec, own_terminal: Option<&OwnedFd>) -> Result<(), Fai
     }
     // Entered with the rights of the user below, but looked up now, while still allowed everywhere.
     rustix::process::chdir(&spec.cwd).step("entering the working directory")?;
+    if let Some(emulation) = emulation {
+        // Gives all capabilities, so those below are dropped after it.
+        emulation.enter()?;
+    }
     let capabilities = if spec.privileged { None } else { Some(capability::default_set()) };
     if let Some(set) = capabilities {
         capability::bound(set).step("dropping capabilities")?;

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::binfmt::Emulator;
+
 /// A process and the tree it sees. All targets are absolute paths inside that tree.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessSpec {
@@ -53,6 +55,8 @@ pub struct ProcessSpec {
     pub fake_ids: bool,
     /// Whether the root is read-only.
     pub readonly_root: bool,
+    /// What runs the programs, when they are of another architecture.
+    pub emulator: Option<Emulator>,
     /// The process is killed after this time.
     pub timeout: Option<Duration>,
     /// Program to start as the helper; `None` is this program. For tests.
@@ -83,6 +87,7 @@ impl Default for ProcessSpec {
             output: Output::Pipe,
             fake_ids: false,
             readonly_root: false,
+            emulator: None,
             timeout: None,
             helper: None,
         }

@@ -155,13 +155,6 @@ impl Plan {
             return alone;
         }
         if is_root {
-            let identity = |name: &str| {
-                let text = fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-                subid::parse_map(&text)
-                    .into_iter()
-                    .map(|range| Range { outside: range.inside, ..range })
-                    .collect::<Vec<_>>()
-            };
             let (users, groups) = (identity("uid_map"), identity("gid_map"));
             return Plan { kind: IdMap::Identity, users, groups, tools: None };
         }
@@ -178,6 +171,18 @@ impl Plan {
         }
         Plan { kind: IdMap::Range, users, groups, tools }
     }
+}
+
+/// Returns the map by which a namespace below this one has the same ids.
+fn identity(name: &str) -> Vec<Range> {
+    let text = fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+    let same = |range: Range| Range { outside: range.inside, ..range };
+    subid::parse_map(&text).into_iter().map(same).collect()
+}
+
+/// Returns the files of the maps by which a namespace below this one has the same ids, and their texts.
+pub(crate) fn identity_maps() -> [(&'static str, String); 2] {
+    ["uid_map", "gid_map"].map(|name| (name, subid::lines(&identity(name))))
 }
 
 /// The byte that says that the namespace is there; an error number takes four.

@@ -2,6 +2,7 @@
 //! the machine allows. Built by the binary, once, from values.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use castoff_graph::LocalName;
 use castoff_graph::pattern::IgnorePatterns;
 use castoff_layer::{OpaqueXattr, Ownership};
-use castoff_sandbox::Cancel;
+use castoff_sandbox::{Cancel, Emulator};
 use castoff_ssh::Agent;
 use castoff_store::Store;
 
@@ -29,6 +30,10 @@ pub struct World {
     pub git: GitProgram,
     /// ssh agents by id.
     pub agents: BTreeMap<String, Arc<Agent>>,
+    /// Where the machine's programs are looked for, in the form of `PATH`.
+    pub search_path: OsString,
+    /// What runs the programs of other architectures, by Go's names of these, where castoff registers it.
+    pub emulators: BTreeMap<String, Emulator>,
     /// What the machine allows.
     pub machine: MachineMode,
     /// Files of the machine that steps get a version of.

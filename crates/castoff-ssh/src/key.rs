@@ -60,7 +60,9 @@ impl Key {
             "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Encrypted),
             // The old way to encrypt is said in a header inside the block (RFC 1421).
             _ if block.contains("ENCRYPTED") => return Err(KeyError::Encrypted),
-            "RSA PRIVATE KEY" => rsa(&RsaPrivateKey::from_pkcs1_pem(block).map_err(|_| KeyError::Malformed)?)?,
+            "RSA PRIVATE KEY" => {
+                rsa(&RsaPrivateKey::from_pkcs1_pem(block).map_err(|_| KeyError::Malformed)?)?
+            }
             "EC PRIVATE KEY" => PrivateKey::from(sec1(block)?),
             "PRIVATE KEY" => pkcs8(block)?,
             "DSA PRIVATE KEY" => return Err(KeyError::Type("ssh-dss".to_owned())),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use castoff_dockerfile::lint::{self, CheckOptions, LintOptions, Preset};
 use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
-use castoff_graph::{BuildGraph, LocalName, VertexId};
+use castoff_graph::{LocalName, VertexId};
 use castoff_oci::{Digest, Platform, Reference};
 use castoff_plan::{NamedContext, Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
 use castoff_solver::export::image;
@@ -16,13 +16,14 @@ use castoff_solver::{
     resolve, solve,
 };
 
+use crate::agents;
 use crate::args::{
     BuildRequest, ContextSpec, FileSpec, NamedContextSource, PlanRequest, SecretSource, SecretSpec,
 };
-use crate::agents;
 use crate::context::{self, DockerfileText};
 use crate::export::{self, Outputs};
 use crate::ignored::ignored_sources;
+use crate::platforms;
 
 /// A build that was done.
 #[derive(Debug)]
@@ -112,6 +113,7 @@ pub fn build(
     world.secrets = secrets(&request.secrets)?;
     world.agents = agents::load(&request.ssh)?;
     let planned = plan(&request.plan, world, events)?;
+    platforms::settle(&planned, world)?;
     let bodies = Bodies::new(world);
     let outputs = solve_and_export(request, &planned, world, &bodies, events);
     // What finished stays, whatever became of the rest. A build that wrote nothing does not wait for
@@ -202,7 +204,6 @@ pub fn plan(
         warnings.extend(ignored_sources(&plan.graph, &parsed.dockerfile, ignore));
     }
     check(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
-    refuse_foreign_runs(&plan.graph, &dockerfile)?;
     Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope })
 }
 
@@ -379,27 +380,6 @@ fn refuse_foreign_frontend(
         hints: vec!["remove the `syntax` directive if the file needs nothing of that frontend".to_owned()],
     };
     Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics: vec![diagnostic] })
-}
-
-/// A program of another architecture needs an emulator, which is not built yet; nothing is run when
-/// one is among the steps.
-fn refuse_foreign_runs(graph: &BuildGraph, dockerfile: &DockerfileText) -> Result<(), BuildError> {
-    let host = Platform::host();
-    for (_, vertex) in graph.iter() {
-        let castoff_graph::Op::Run(run) = &vertex.op else { continue };
-        let same = run.platform.architecture == host.architecture
-            || (run.platform.architecture == "386" && host.architecture == "amd64");
-        if !same {
-            return Err(BuildError::Step {
-                dockerfile: Box::new(dockerfile.clone()),
-                name: vertex.name.clone(),
-                lines: vertex.origin.as_ref().map(|origin| (origin.first_line, origin.last_line)),
-                warnings: Vec::new(),
-                error: Box::new(StepError::Unsupported("RUN for another architecture than this machine's")),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn read_definition(request: &PlanRequest) -> anyhow::Result<(DockerfileText, Option<PathBuf>)> {

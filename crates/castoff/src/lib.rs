@@ -14,6 +14,7 @@ pub mod host;
 pub mod ignored;
 pub mod image;
 pub mod interrupt;
+mod platforms;
 pub mod progress;
 pub mod report;
 pub mod session;

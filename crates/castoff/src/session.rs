@@ -59,6 +59,8 @@ pub fn open(
         secrets: Default::default(),
         git: git(environment),
         agents: Default::default(),
+        search_path: environment.raw("PATH").map(ToOwned::to_owned).unwrap_or_default(),
+        emulators: Default::default(),
         machine: mode(entered, options.jobs.unwrap_or_else(|| processors.max(4)), images),
         host: host::host_files(),
         cancel,

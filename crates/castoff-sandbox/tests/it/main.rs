@@ -1,5 +1,6 @@
 //! Processes in sandboxes, run for real.
 
+mod emulation;
 mod enter;
 mod file_system;
 mod isolation;

@@ -139,6 +139,7 @@ pub(super) fn run(
     };
     let mut spec = environment.spec(world);
     spec.mounts = prepared.mounts;
+    spec.emulator = world.emulators.get(&op.platform.architecture).cloned();
     root.fill(&mut spec);
     spec.privileged = op.security == SecurityMode::Insecure;
     spec.shm_size = op.shm_size.unwrap_or(SHM_SIZE);

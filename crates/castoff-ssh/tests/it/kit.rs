@@ -67,7 +67,10 @@ impl Kit {
         fs::write(self.path("signers"), signers).unwrap();
         let words = ["-Y", "verify", "-f", "signers", "-I", "me", "-n", "file", "-s", "data.sig"];
         let mut command = Command::new("ssh-keygen");
-        command.args(words).current_dir(self.directory.path()).stdin(fs::File::open(self.path("data")).unwrap());
+        command
+            .args(words)
+            .current_dir(self.directory.path())
+            .stdin(fs::File::open(self.path("data")).unwrap());
         let done = command.output().unwrap();
         if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stdout).into_owned()) }
     }

@@ -8,8 +8,8 @@ use castoff_oci::{Platform, PlatformError, Reference, ReferenceError};
 use super::fields::FieldError;
 use super::{
     BuildArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs,
-    NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError,
-    fields, proxies, step,
+    NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, SshError, SshSpec,
+    StepArgs, StepFlagError, fields, proxies, step,
 };
 
 /// A build that was asked for.

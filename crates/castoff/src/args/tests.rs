@@ -353,7 +353,6 @@ fn flags_of_later_are_refused_by_name() {
     check("--check", Some("check"));
     check("--call=outline", Some("call"));
     check("--cache-from type=gha", Some("cache-from"));
-    check("--ssh default", Some("ssh"));
     check("-m 1g", Some("memory"));
     check("--memory-swap -1", Some("memory-swap"));
     check("-v /a:/b", Some("volume"));

@@ -4,12 +4,14 @@ use serde_json::json;
 
 use super::Context;
 use crate::args::{InfoArgs, ReportFormat};
+use crate::platforms;
 
 pub(super) fn info(args: &InfoArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let session = context.session()?;
     let store = session.world.store.root();
     let scratch = session.world.store.temporary()?;
     let machine = castoff_sandbox::probe(scratch.path(), context.entered);
+    let platforms = platforms::report(&session.world.search_path);
     if args.format == ReportFormat::Json {
         let abilities: Vec<_> = machine
             .abilities
@@ -21,6 +23,10 @@ pub(super) fn info(args: &InfoArgs, context: &Context<'_>) -> anyhow::Result<u8>
             "platform": castoff_oci::Platform::host().to_string(),
             "store": store,
             "abilities": abilities,
+            "platforms": platforms
+                .iter()
+                .map(|(platform, ok, detail)| json!({ "platform": platform.to_string(), "ok": ok, "detail": detail }))
+                .collect::<Vec<_>>(),
         });
         return super::print(&format!("{}\n", serde_json::to_string_pretty(&facts)?));
     }
@@ -33,6 +39,11 @@ pub(super) fn info(args: &InfoArgs, context: &Context<'_>) -> anyhow::Result<u8>
     for ability in &machine.abilities {
         let mark = if ability.ok { "yes" } else { "no " };
         text.push_str(&format!("{mark}  {}: {}\n", ability.name, ability.detail));
+    }
+    text.push_str("\nsteps for:\n");
+    for (platform, ok, detail) in &platforms {
+        let mark = if *ok { "yes" } else { "no " };
+        text.push_str(&format!("{mark}  {platform}: {detail}\n"));
     }
     super::print(&text)
 }

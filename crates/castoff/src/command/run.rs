@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use castoff_oci::{ContainerConfig, Platform};
+use castoff_oci::{ContainerConfig, ImageConfig, Platform};
 use castoff_sandbox::{MountKind, MountSpec, Network, Output, Status, Stdin};
 use castoff_solver::{
     Bodies, Messenger, ProcessRoot, RunEnvironment, SnapshotLayer, World, passwd, snapshot,
@@ -16,6 +16,7 @@ use crate::args::{ContextArgs, PlanRequest, RunArgs};
 use crate::build;
 use crate::exit;
 use crate::image;
+use crate::platforms;
 use crate::report;
 
 /// Docker's exit codes for commands that cannot be started.
@@ -29,12 +30,12 @@ pub(super) fn run(args: &RunArgs, context: &Context<'_>) -> anyhow::Result<u8> {
         || args.file.is_some()
         || Path::new(&*subject).is_dir() && subject.contains(['.', '/']);
     if is_directory {
-        let (layers, config, env) = match stage(args, &subject, context, &mut session.world)? {
+        let subject = match stage(args, &subject, context, &mut session.world)? {
             Ok(found) => found,
             Err(code) => return Ok(code),
         };
         let bodies = Bodies::new(&session.world);
-        return start(args, command, &layers, &config, env, &session.world, &bodies);
+        return start(args, command, &subject, &session.world, &bodies);
     }
     let platform = super::platform(args.platform.as_deref())?;
     let named = match image::find(&session.world.store, &subject, platform.as_ref()) {
@@ -48,8 +49,8 @@ pub(super) fn run(args: &RunArgs, context: &Context<'_>) -> anyhow::Result<u8> {
         .into_iter()
         .map(|layer| SnapshotLayer::Stored(layer.id))
         .collect::<Vec<_>>();
-    let config = named.config.value().config.clone();
-    start(args, command, &layers, &config, Vec::new(), &session.world, &bodies)
+    let subject = Subject { layers, config: named.config.value().clone(), environment: Vec::new() };
+    start(args, command, &subject, &session.world, &bodies)
 }
 
 /// An image that the store does not have is asked of its registry.
@@ -60,15 +61,21 @@ fn fetch(world: &World, name: &str, platform: Option<Platform>) -> anyhow::Resul
     image::find(&world.store, &format!("{}@{}", reference.name(), found.manifest), None)
 }
 
-type Stage = (Vec<SnapshotLayer>, ContainerConfig, Vec<(String, String)>);
+/// What a command runs in.
+struct Subject {
+    layers: Vec<SnapshotLayer>,
+    config: ImageConfig,
+    /// Variables beside those of the config.
+    environment: Vec<(String, String)>,
+}
 
-/// Builds a stage and returns its layers, config and variables; or the exit code of the failure.
+/// Builds a stage; or the exit code of the failure.
 fn stage(
     args: &RunArgs,
     directory: &str,
     context: &Context<'_>,
     world: &mut World,
-) -> anyhow::Result<Result<Stage, u8>> {
+) -> anyhow::Result<Result<Subject, u8>> {
     let flags = ContextArgs {
         file: args.file.clone(),
         target: args.target.clone(),
@@ -85,6 +92,9 @@ fn stage(
         Ok(planned) => planned,
         Err(error) => return Ok(Err(report::failure(&error, &[], &mut io::stderr()))),
     };
+    if let Err(error) = platforms::settle(&planned, world) {
+        return Ok(Err(report::failure(&error, &[], &mut io::stderr())));
+    }
     let bodies = Bodies::new(world);
     let [output] = &planned.plan.outputs[..] else { unreachable!("one platform was asked for") };
     let vertex = output.vertex;
@@ -104,18 +114,18 @@ fn stage(
         .find(|stage| stage.vertex == vertex)
         .map(|stage| stage.environment.clone())
         .unwrap_or_default();
-    Ok(Ok((layers, output.config.config.clone(), environment)))
+    Ok(Ok(Subject { layers, config: output.config.clone(), environment }))
 }
 
 fn start(
     args: &RunArgs,
     command: &[OsString],
-    layers: &[SnapshotLayer],
-    config: &ContainerConfig,
-    environment: Vec<(String, String)>,
+    subject: &Subject,
     world: &World,
     bodies: &Bodies<'_>,
 ) -> anyhow::Result<u8> {
+    let (layers, config) = (&subject.layers, &subject.config.config);
+    let emulator = platforms::emulator(&subject.config.platform(), &world.search_path)?;
     let (messenger, _events) = Messenger::channel();
     let view = bodies.view(layers, &messenger)?;
     let user = args.user.as_deref().unwrap_or(&config.user);
@@ -132,7 +142,7 @@ fn start(
     let root = ProcessRoot::prepare(world, bodies, layers, &messenger)?;
     let run = RunEnvironment {
         argv: &argv,
-        env: variables(args, config, environment, &ids.home),
+        env: variables(args, config, &subject.environment, &ids.home),
         workdir: &workdir,
         hostname: "castoff",
         extra_hosts: &[],
@@ -143,6 +153,7 @@ fn start(
     spec.output = if args.tty { Output::Terminal } else { Output::Inherit };
     spec.stdin = if args.interactive || args.tty { Stdin::Inherit } else { Stdin::Null };
     spec.mounts = args.volume.iter().map(|text| volume(text)).collect::<anyhow::Result<_>>()?;
+    spec.emulator = emulator;
     root.fill(&mut spec);
     // What a terminal of its own shows goes to ours; when that is gone, nobody looks.
     let mut show = |_, bytes: &[u8]| {
@@ -189,13 +200,13 @@ fn argv(args: &RunArgs, command: &[OsString], config: &ContainerConfig) -> anyho
 fn variables(
     args: &RunArgs,
     config: &ContainerConfig,
-    environment: Vec<(String, String)>,
+    environment: &[(String, String)],
     home: &str,
 ) -> Vec<(String, String)> {
     let split =
         |entry: &String| entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut variables: Vec<(String, String)> =
-        config.env.iter().flatten().filter_map(split).chain(environment).collect();
+        config.env.iter().flatten().filter_map(split).chain(environment.iter().cloned()).collect();
     variables.extend([("HOME".to_owned(), home.to_owned()), ("HOSTNAME".to_owned(), "castoff".to_owned())]);
     if args.tty {
         variables.push(("TERM".to_owned(), "xterm".to_owned()));

@@ -149,7 +149,6 @@ fn flags_that_are_not_supported_yet_say_so() {
     for flags in [
         &["--push"][..],
         &["--cache-to", "type=local,dest=x"],
-        &["--ssh", "default"],
         &["--call=check"],
         &["-o", "type=local,dest=out,mode=delete", "--allow", "buildx.local.delete"],
     ] {

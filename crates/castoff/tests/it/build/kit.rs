@@ -222,11 +222,11 @@ impl Kit {
         if let User::Other { uid, gid, .. } = self.user {
             command.uid(uid).gid(gid);
         }
-        let unpacking = self.user == User::Unpacking;
         command
     }
 
     fn prepare(&self, command: Command) -> Command {
+        let unpacking = self.user == User::Unpacking;
         let mut command = self.as_user(command);
         command
             .env_clear()

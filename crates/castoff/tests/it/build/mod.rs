@@ -9,6 +9,7 @@ mod copies;
 mod downloads;
 mod empty_registry;
 mod failures;
+mod foreign;
 mod images;
 mod interruptions;
 mod kit;
