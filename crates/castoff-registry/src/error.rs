@@ -169,6 +169,18 @@ fn detail(message: &str) -> String {
 }
 
 impl RegistryError {
+    /// Returns whether the registry was asked and, as far as it says, does not have it. Many say of what
+    /// does not exist that it is not allowed.
+    pub fn means_absent(&self) -> bool {
+        match self {
+            RegistryError::NotFound { .. } | RegistryError::Denied { .. } | RegistryError::Blocked { .. } => {
+                true
+            }
+            RegistryError::Mirrors { last, .. } => last.means_absent(),
+            _ => false,
+        }
+    }
+
     /// Returns whether asking again may help (B-081).
     pub(crate) fn is_transient(&self) -> bool {
         match self {

@@ -53,6 +53,19 @@ pub enum ResolveError {
         /// What there is.
         available: Vec<String>,
     },
+    /// The image is in the store for other platforms, and its registry cannot be asked for this one.
+    #[error("{reference}: the store has it for {}, and not for {wanted}", available.join(", "))]
+    Unasked {
+        /// Which image.
+        reference: Box<Reference>,
+        /// What was wanted.
+        wanted: Box<Platform>,
+        /// What there is.
+        available: Vec<String>,
+        /// Why the registry was of no help.
+        #[source]
+        source: Box<castoff_registry::RegistryError>,
+    },
     /// The document is neither a manifest nor an index (B-078).
     #[error("{reference}: `{media_type}` is not an image manifest that castoff reads")]
     MediaType {
@@ -86,8 +99,8 @@ pub fn resolve(
             (Stored::Fits(resolved), _) => return Ok(*resolved),
             // All that there is under the name, or by the digest: the planner warns (D-123).
             (Stored::Differs(resolved), Origin::Registry | Origin::Digest) => return Ok(*resolved),
-            (Stored::Differs(resolved), Origin::User) => otherwise = Some(Ok(*resolved)),
-            (Stored::Lacks(error), Origin::User) => otherwise = Some(Err(*error)),
+            (Stored::Differs(resolved), Origin::User) => otherwise = Some(Otherwise::Image(resolved)),
+            (Stored::Lacks(available), Origin::User) => otherwise = Some(Otherwise::Index(available)),
             // The registry's index may have the platform by now.
             (Stored::Lacks(_) | Stored::Absent, _) => {}
         }
@@ -95,15 +108,32 @@ pub fn resolve(
     let remote = |source| ResolveError::Registry { reference: Box::new(reference.clone()), source };
     let document = match (world.registry.resolve(reference), otherwise) {
         (Ok(document), _) => document,
-        // Nobody has it for the platform, but the store has it for another.
-        (Err(_), Some(otherwise)) => return otherwise,
         (Err(error), None) => return Err(remote(error)),
+        // Nobody has it for the platform, but the store has it for another (D-123).
+        (Err(error), Some(Otherwise::Image(resolved))) if error.means_absent() => return Ok(*resolved),
+        (Err(error), Some(Otherwise::Index(available))) if error.means_absent() => {
+            return Err(no_match(reference, platform, available));
+        }
+        // A registry that cannot be asked may have the right one.
+        (Err(source), Some(otherwise)) => {
+            return Err(ResolveError::Unasked {
+                reference: Box::new(reference.clone()),
+                wanted: Box::new(platform.clone()),
+                available: match otherwise {
+                    Otherwise::Image(resolved) => vec![resolved.platform.to_string()],
+                    Otherwise::Index(available) => available,
+                },
+                source: Box::new(source),
+            });
+        }
     };
     let pinned = reference.with_digest(document.digest);
     let named = Descriptor::new(document.media_type.clone(), document.digest, document.bytes.len() as u64);
     let (manifest_digest, manifest_bytes) = if document.media_type.is_index() {
         let index: Raw<Index> = parse(reference, document.bytes)?;
-        let chosen = choose(reference, platform, &index.value().manifests)?;
+        let manifests = &index.value().manifests;
+        let chosen =
+            choose(platform, manifests).ok_or_else(|| no_match(reference, platform, available(manifests)))?;
         world.store.put_blob(index.bytes())?;
         let bytes = match world.store.read_blob(&chosen.digest, DOCUMENT_LIMIT)? {
             Some(bytes) => bytes,
@@ -147,14 +177,22 @@ enum Origin {
     Registry,
 }
 
+/// What a user's name stands for when it does not serve the platform.
+enum Otherwise {
+    /// One image, for another platform.
+    Image(Box<Resolved>),
+    /// An index, with these platforms.
+    Index(Vec<String>),
+}
+
 /// What the store has of an image.
 enum Stored {
     /// The image for the platform.
     Fits(Box<Resolved>),
     /// One manifest, for another platform.
     Differs(Box<Resolved>),
-    /// An index without the platform.
-    Lacks(Box<ResolveError>),
+    /// An index without the platform, and the platforms that it has.
+    Lacks(Vec<String>),
     /// Not all of its documents.
     Absent,
 }
@@ -197,9 +235,10 @@ fn from_store(
     let is_index = value.get("manifests").is_some();
     let (digest, bytes) = if is_index {
         let index: Raw<Index> = parse(reference, bytes)?;
-        let chosen = match choose(reference, platform, &index.value().manifests) {
-            Ok(chosen) => chosen.digest,
-            Err(error) => return Ok(Stored::Lacks(Box::new(error))),
+        let manifests = &index.value().manifests;
+        let chosen = match choose(platform, manifests) {
+            Some(chosen) => chosen.digest,
+            None => return Ok(Stored::Lacks(available(manifests))),
         };
         match world.store.read_blob(&chosen, DOCUMENT_LIMIT)? {
             Some(bytes) => (chosen, bytes),
@@ -242,23 +281,24 @@ fn malformed(reference: &Reference, digest: Digest, source: serde_json::Error) -
 }
 
 /// Chooses the best entry of an index for a platform; attestations, whose platform is unknown, never.
-fn choose<'a>(
-    reference: &Reference,
-    platform: &Platform,
-    manifests: &'a [Descriptor],
-) -> Result<&'a Descriptor, ResolveError> {
+fn choose<'a>(platform: &Platform, manifests: &'a [Descriptor]) -> Option<&'a Descriptor> {
     let best = manifests
         .iter()
         .filter_map(|descriptor| Some((platform.accepts(descriptor.platform.as_ref()?)?, descriptor)))
         .min_by_key(|(distance, _)| *distance);
-    best.map(|(_, descriptor)| descriptor).ok_or_else(|| ResolveError::Platform {
+    best.map(|(_, descriptor)| descriptor)
+}
+
+/// Returns the platforms of an index, for people.
+fn available(manifests: &[Descriptor]) -> Vec<String> {
+    let platforms = manifests.iter().filter_map(|descriptor| descriptor.platform.as_ref());
+    platforms.filter(|platform| platform.os != "unknown").map(Platform::to_string).collect()
+}
+
+fn no_match(reference: &Reference, platform: &Platform, available: Vec<String>) -> ResolveError {
+    ResolveError::Platform {
         reference: Box::new(reference.clone()),
         wanted: Box::new(platform.clone()),
-        available: manifests
-            .iter()
-            .filter_map(|descriptor| descriptor.platform.as_ref())
-            .filter(|platform| platform.os != "unknown")
-            .map(Platform::to_string)
-            .collect(),
-    })
+        available,
+    }
 }

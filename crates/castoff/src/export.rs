@@ -100,6 +100,7 @@ impl Exporter<'_> {
         self.item(step, "exporting layers", true);
         for image in images.images() {
             self.item(step, &format!("exporting manifest {}", image.manifest.digest()), true);
+            self.item(step, &format!("exporting config {}", image.config.digest()), true);
         }
         if let Some(index) = images.index() {
             self.item(step, &format!("exporting manifest list {}", index.digest()), true);

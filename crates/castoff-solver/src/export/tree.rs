@@ -144,7 +144,7 @@ impl<W: Write> Walk<'_, '_, W> {
 
 /// Returns, for each of some trees in order, the paths that one before it has already. Files are equal
 /// when type, mode, owner, link target, extended attributes and content are (B-098); of directories and of
-/// times the first tree's count.
+/// times the first tree's count. BuildKit refuses equal files, too.
 ///
 /// # Errors
 /// When two trees have different files of one name, or one cannot be read.

@@ -1,4 +1,4 @@
-//! A registry on loopback that has nothing, so that a test which asks for something is answered at once.
+//! A registry on loopback that gives nothing, so that a test which asks for something is answered at once.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -18,6 +18,11 @@ pub struct EmptyRegistry {
 
 impl EmptyRegistry {
     pub fn start() -> EmptyRegistry {
+        EmptyRegistry::answering("404 Not Found")
+    }
+
+    /// Starts one that answers everything with a status.
+    pub fn answering(status: &'static str) -> EmptyRegistry {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let over = Arc::new(AtomicBool::new(false));
@@ -28,7 +33,7 @@ impl EmptyRegistry {
                     break;
                 }
                 // A client that goes away is none of the registry's business.
-                let _gone = stream.and_then(answer);
+                let _gone = stream.and_then(|stream| answer(stream, status));
             }
         });
         EmptyRegistry { port, over, thread: Some(thread) }
@@ -50,7 +55,7 @@ impl Drop for EmptyRegistry {
     }
 }
 
-fn answer(stream: TcpStream) -> std::io::Result<()> {
+fn answer(stream: TcpStream, status: &str) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut reader = BufReader::new(stream);
     // The first byte of a TLS handshake.
@@ -61,6 +66,6 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
     while reader.read_line(&mut line)? > 2 {
         line.clear();
     }
-    let text = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let text = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     reader.into_inner().write_all(text.as_bytes())
 }

@@ -30,6 +30,16 @@ fn nothing_runs(word: &str) {
     }
 }
 
+/// Waits until a process has a word in its command line; one that begins another program has none for a moment.
+#[track_caller]
+fn something_runs(word: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while processes(word).is_empty() {
+        assert!(Instant::now() < deadline, "nothing has `{word}`");
+        std::thread::yield_now();
+    }
+}
+
 /// Reads until the text ends so, and returns the reader of the rest.
 fn read_until(child: &mut Child, text: &str) -> impl FnOnce() -> String + use<> {
     let mut reader = BufReader::new(child.stderr.take().unwrap());
@@ -56,7 +66,7 @@ fn an_interrupted_build_ends_with_130_and_leaves_nothing_running() {
             kit.write("context/Dockerfile", dockerfile.as_bytes());
             let mut child = kit.command(["build", "-t", "never", "context"]).spawn().unwrap();
             let rest = read_until(&mut child, " now sleeping\n");
-            assert!(!processes(&seconds).is_empty());
+            something_runs(&seconds);
             signal(&child, by);
             let stderr = rest();
             assert_eq!(child.wait().unwrap().code(), Some(130), "{stderr}");

@@ -135,7 +135,9 @@ fn the_index_is_told_in_files_and_on_standard_output() {
     let done = kit.build(dockerfile, &flags(&[&BOTH, &names])).succeeds();
     let steps = done.step("exporting to image").join("\n");
     assert!(steps.contains(&format!("exporting manifest list {index}")), "{steps}");
-    assert_eq!(steps.matches("exporting manifest sha256:").count(), 2, "{steps}");
+    for part in ["exporting manifest sha256:", "exporting config sha256:"] {
+        assert_eq!(steps.matches(part).count(), 2, "{steps}");
+    }
     // One platform is a manifest, unless an index is asked for.
     let one = ["--platform", "linux/arm64", "--metadata-file", "meta.json"];
     kit.build(dockerfile, &flags(&[&one, &["-t", "one"]])).succeeds();
@@ -325,6 +327,16 @@ fn the_only_image_is_used_whatever_its_platform() {
         .succeeds()
         .says("was pulled with platform \"linux/s390x\", expected \"linux/arm64\"");
     assert_eq!(kit.inspect("asked")["Architecture"], "arm64");
+    // A registry that is not well may have the right one.
+    let unwell = EmptyRegistry::answering("405 Method Not Allowed");
+    let odd = unwell.name("odd");
+    kit.build("FROM scratch\nCOPY file /\n", &["--platform", "linux/s390x", "-t", &odd]).succeeds();
+    kit.build(&format!("FROM {odd}\n"), &["--platform", "linux/arm64"])
+        .fails()
+        .says("the store has it for linux/s390x, and not for linux/arm64")
+        .says("status 405");
+    // What fits is not asked for.
+    kit.build(&format!("FROM {odd}\n"), &["--platform", "linux/s390x"]).succeeds();
 }
 
 // B-109, B-112
@@ -419,6 +431,26 @@ fn an_index_is_the_same_after_save_and_load() {
     assert_eq!(third.inspect("base")["Manifests"].as_array().unwrap().len(), 2);
     third.build("FROM base\n", &flags(&[&BOTH, &["-o", "out"]])).succeeds();
     assert_eq!(third.read("out/linux_arm64/name"), "the other\n");
+}
+
+// B-108, B-170: the same files and the same time are the same index, on any machine.
+#[test]
+fn two_stores_make_the_same_index() {
+    let made = |name: &str| {
+        let kit = Kit::new();
+        make_base(&kit);
+        let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=1000", "--metadata-file", "meta.json", "-t", name];
+        let output = ["-o", "type=oci,dest=out.tar,rewrite-timestamp=true"];
+        let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY same /dir/\nCOPY $TARGETARCH/name /dir/\n";
+        kit.build(dockerfile, &flags(&[&BOTH, &epoch, &output])).succeeds();
+        let metadata: serde_json::Value = serde_json::from_str(&kit.read("meta.json")).unwrap();
+        for (_, config, layers) in platforms(&kit.path("out.tar")) {
+            assert_eq!(config["created"], "1970-01-01T00:16:40Z");
+            assert_eq!(layers[1].get("dir/name").mtime, 1000);
+        }
+        (metadata["containerimage.digest"].clone(), std::fs::read(kit.path("out.tar")).unwrap())
+    };
+    assert_eq!(made("app"), made("app"));
 }
 
 // B-102, B-110: what other programs make of it.
