@@ -15,6 +15,9 @@ use crate::command::repository;
 /// Names under which every builder knows the common base.
 pub(super) const BASES: &[&str] = &["base"];
 
+/// Cases that others stand on.
+pub(super) const BASE_GROUP: &str = "bases";
+
 /// Files of the directory that hold no cases.
 const OTHER_FILES: &[&str] = &["generated.toml", "known.toml"];
 
@@ -32,7 +35,7 @@ pub(super) struct Case {
     peers: Option<Vec<String>>,
     files: Vec<String>,
     archives: Archives,
-    group: String,
+    pub(super) group: String,
     own_context: bool,
 }
 
@@ -78,9 +81,9 @@ struct Table {
 pub(super) fn all(options: &Options) -> Result<Vec<Case>> {
     let mut cases = written()?;
     let mut number = 0;
-    cases.retain(|_| {
+    cases.retain(|case| {
         number += 1;
-        number % options.every == 0
+        number % options.every == 0 || case.group == BASE_GROUP
     });
     let fixture = read("generated.toml")?;
     for number in 0..options.generated {
@@ -102,7 +105,8 @@ pub(super) fn all(options: &Options) -> Result<Vec<Case>> {
         cases.retain(|case| {
             number += 1;
             options.only.iter().any(|only| {
-                *only == case.group
+                case.group == BASE_GROUP
+                    || *only == case.group
                     || *only == case.name
                     || only.parse().is_ok_and(|wanted: u32| wanted == number)
             })
@@ -168,7 +172,10 @@ fn written() -> Result<Vec<Case>> {
 /// A text that has a FROM, or starts with a directive, is whole.
 fn with_prelude(prelude: &str, text: &str) -> String {
     let text = text.trim_start_matches('\n');
-    let has_from = text.lines().any(|line| line.to_ascii_uppercase().trim_start().starts_with("FROM "));
+    let has_from = text
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .any(|line| line.to_ascii_uppercase().trim_start().starts_with("FROM "));
     let end = if text.ends_with('\n') { "" } else { "\n" };
     if has_from || text.starts_with("# ") { format!("{text}{end}") } else { format!("{prelude}{text}{end}") }
 }
@@ -197,6 +204,11 @@ impl Case {
     pub(super) fn context(&self) -> PathBuf {
         let name = if self.own_context { self.image() } else { self.group.clone() };
         world::directory().join("contexts").join(name)
+    }
+
+    /// Everything that a result depends on.
+    pub(super) fn description(&self) -> String {
+        format!("{}\n{:?}\n{:?}\n{:?}", self.text, self.arguments, self.files, self.archives)
     }
 
     /// The name of the image.

@@ -50,6 +50,10 @@ impl Builder for CastoffSide {
         Ok(images)
     }
 
+    fn name(&self) -> &'static str {
+        "castoff"
+    }
+
     fn jobs(&self) -> usize {
         2
     }

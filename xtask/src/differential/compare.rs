@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::Outcome;
 use super::cases::Case;
 use super::options::PeerKind;
+use super::{Made, Outcome};
 use crate::peers::compare::{Add, files};
-use crate::peers::image::Image;
 
 /// Something that is not the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,13 +18,11 @@ pub(super) struct Difference {
     pub(super) peer: String,
 }
 
-type Side<'a> = (&'a Outcome, Option<&'a Image>);
-
-/// Compares what two builders made of a case.
+/// Compares what two builders made of a case. Whatever is not older than `started` was made by a run.
 pub(super) fn compare(
     case: &Case,
-    castoff: Side<'_>,
-    peer: Side<'_>,
+    castoff: &Made,
+    peer: &Made,
     kind: PeerKind,
     started: i64,
 ) -> Vec<Difference> {
@@ -39,16 +36,22 @@ pub(super) fn compare(
         Outcome::Built => "built".to_owned(),
         Outcome::Failed(_) => "failed".to_owned(),
     };
-    add("outcome".to_owned(), shown(castoff.0), shown(peer.0));
+    add("outcome".to_owned(), shown(&castoff.outcome), shown(&peer.outcome));
     if let Some(error) = &case.error {
-        let said = matches!(castoff.0, Outcome::Failed(text) if text.contains(error.as_str()));
+        let said = matches!(&castoff.outcome, Outcome::Failed(text) if text.contains(error.as_str()));
         add(
             "error".to_owned(),
             if said { error.clone() } else { "another, or none".to_owned() },
             error.clone(),
         );
     }
-    let (Some(mine), Some(other)) = (castoff.1, peer.1) else { return differences };
+    let (Some(mine), Some(other)) = (&castoff.image, &peer.image) else {
+        if let (Outcome::Built, Outcome::Built) = (&castoff.outcome, &peer.outcome) {
+            let state = |made: &Made| made.image.as_ref().map_or("not readable", |_| "readable").to_owned();
+            add("image".to_owned(), state(castoff), state(peer));
+        }
+        return differences;
+    };
     files(&mine.tree, &other.tree, started, &mut add);
     config(&mine.config, &other.config, &mut add);
     // buildah commits all instructions as one, and words its history in its own way.

@@ -236,6 +236,11 @@ fn parse(line: &str) -> Result<Described> {
     Ok(Described { path, mode, owner, what })
 }
 
+/// Returns what the base consists of.
+pub(super) fn base_description() -> String {
+    format!("{APPLETS}\n{}\n", BASE.join("\n"))
+}
+
 /// Makes the root that every builder imports, and returns its archive.
 pub(super) fn base_root(directory: &Path) -> Result<PathBuf> {
     let root = directory.join("base");

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use super::Builder;
 use super::compare::Difference;
 use super::peer::Peer;
 use crate::command::repository;

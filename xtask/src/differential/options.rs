@@ -16,6 +16,8 @@ pub(super) struct Options {
     pub(super) seed: u64,
     /// Every how many-th hand-written case is taken.
     pub(super) every: usize,
+    /// Whether peers are asked again what they were asked before.
+    pub(super) fresh: bool,
     /// Whether known differences are shown.
     pub(super) verbose: bool,
     /// Whether names are printed and nothing is built.
@@ -39,7 +41,7 @@ impl PeerKind {
 }
 
 const USAGE: &str = "usage: cargo xtask differential [--peer docker|buildah|all] [--suite DEBIAN-RELEASE] \
-[--only GROUP|GROUP/CASE|NUMBER].. [--generated N] [--seed S] [--every N] [--verbose] [--list]";
+[--only GROUP|GROUP/CASE|NUMBER].. [--generated N] [--seed S] [--every N] [--fresh] [--verbose] [--list]";
 
 impl Options {
     pub(super) fn parse(arguments: &[String]) -> Result<Options> {
@@ -50,6 +52,7 @@ impl Options {
             generated: 100,
             seed: 1,
             every: 1,
+            fresh: false,
             verbose: false,
             list: false,
         };
@@ -74,6 +77,7 @@ impl Options {
                 "--generated" => options.generated = value()?.parse().context(USAGE)?,
                 "--seed" => options.seed = value()?.parse().context(USAGE)?,
                 "--every" => options.every = value()?.parse::<usize>().context(USAGE)?.max(1),
+                "--fresh" => options.fresh = true,
                 "--verbose" => options.verbose = true,
                 "--list" => options.list = true,
                 _ => bail!("there is no option `{argument}`\n{USAGE}"),

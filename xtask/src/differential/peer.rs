@@ -27,22 +27,19 @@ pub(super) struct Peer<'w> {
 }
 
 impl<'w> Peer<'w> {
-    /// Starts what the peer needs.
-    pub(super) fn start(kind: PeerKind, world: &'w World) -> Result<Peer<'w>> {
+    /// Finds out which version there is.
+    pub(super) fn find(kind: PeerKind, world: &'w World) -> Result<Peer<'w>> {
         let version = world.version(kind.name())?;
-        let docker = match kind {
-            PeerKind::Docker => Some(Docker::start(world)?),
-            PeerKind::Buildah => {
-                buildah::prepare(world)?;
-                None
-            }
-        };
-        println!("{} {version} of Debian", kind.name());
-        Ok(Peer { kind, version, world, reader: Mutex::default(), docker })
+        Ok(Peer { kind, version, world, reader: Mutex::default(), docker: None })
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        self.kind.name()
+    /// Starts what the peer needs.
+    pub(super) fn start(&mut self) -> Result<()> {
+        match self.kind {
+            PeerKind::Docker => self.docker = Some(Docker::start(self.world)?),
+            PeerKind::Buildah => buildah::prepare(self.world)?,
+        }
+        Ok(())
     }
 
     fn command(&self) -> Command {
@@ -52,6 +49,14 @@ impl<'w> Peer<'w> {
         };
         command.stdin(Stdio::null());
         command
+    }
+}
+
+impl Peer<'_> {
+    fn save(&self, cases: &[&Case], file: &Path) -> Result<()> {
+        let mut command = self.command();
+        command.args(["save", "-o"]).arg(file).args(cases.iter().map(|case| case.image()));
+        capture(&mut command).map(drop)
     }
 }
 
@@ -124,12 +129,13 @@ impl Builder for Peer<'_> {
         let mut reader = self.reader.lock().expect("no panic");
         match self.kind {
             PeerKind::Docker => {
-                let mut command = self.command();
-                command.args(["save", "-o"]).arg(&file);
-                capture(command.args(cases.iter().map(|case| case.image())))?;
-                let mut read = reader.read(&file)?;
-                for case in cases {
-                    images.extend(read.remove(&case.image()).map(|image| (case.name.clone(), image)));
+                // An image without layers cannot be saved, and takes the others with it.
+                if self.save(cases, &file).is_ok() {
+                    images = by_case(cases, reader.read(&file)?);
+                } else {
+                    for case in cases.iter().filter(|case| self.save(&[case], &file).is_ok()) {
+                        images.extend(by_case(&[case], reader.read(&file)?));
+                    }
                 }
             }
             PeerKind::Buildah => {
@@ -148,12 +154,20 @@ impl Builder for Peer<'_> {
         Ok(images)
     }
 
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
     fn jobs(&self) -> usize {
         match self.kind {
             PeerKind::Docker => 3,
             PeerKind::Buildah => 2,
         }
     }
+}
+
+fn by_case(cases: &[&Case], mut images: BTreeMap<String, Image>) -> BTreeMap<String, Image> {
+    cases.iter().filter_map(|case| Some((case.name.clone(), images.remove(&case.image())?))).collect()
 }
 
 /// Runs a build.

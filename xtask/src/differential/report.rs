@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
-use super::Outcome;
 use super::cases::Case;
-use super::compare::Difference;
+use super::compare::compare;
 use super::known::Known;
 use super::peer::Peer;
+use super::{Builder, Made, Outcome};
 
 /// Counts, and prints differences as they come.
 pub(super) struct Report {
     verbose: bool,
+    started: i64,
     unexpected: u32,
     stale: u32,
     compared: u32,
@@ -29,9 +30,10 @@ struct Counts {
 }
 
 impl Report {
-    pub(super) fn new(verbose: bool) -> Report {
+    pub(super) fn new(verbose: bool, started: i64) -> Report {
         Report {
             verbose,
+            started,
             unexpected: 0,
             stale: 0,
             compared: 0,
@@ -41,15 +43,8 @@ impl Report {
     }
 
     /// Adds what was found out about a case.
-    pub(super) fn add(
-        &mut self,
-        case: &Case,
-        peer: &Peer<'_>,
-        differences: Vec<Difference>,
-        known: &Known,
-        castoff: &Outcome,
-        other: &Outcome,
-    ) {
+    pub(super) fn add(&mut self, case: &Case, peer: &Peer<'_>, known: &Known, castoff: &Made, other: &Made) {
+        let differences = compare(case, castoff, other, peer.kind, self.started);
         self.compared += 1;
         let counts = self.counts.entry(peer.name()).or_default();
         let mut unexpected = Vec::new();
@@ -69,7 +64,7 @@ impl Report {
             }
         }
         if unexpected.is_empty() {
-            match (expected.is_empty(), castoff) {
+            match (expected.is_empty(), &castoff.outcome) {
                 (false, _) => counts.known += 1,
                 (true, Outcome::Built) => counts.same += 1,
                 (true, Outcome::Failed(_)) => counts.both_fail += 1,
@@ -92,7 +87,7 @@ impl Report {
             );
         }
         for (name, outcome) in [("castoff", castoff), (peer.name(), other)] {
-            if let Outcome::Failed(text) = outcome {
+            if let Outcome::Failed(text) = &outcome.outcome {
                 println!("  {name} said:\n{}", indented(text));
             }
         }

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::tree::{self, Layer, Tree};
 
 /// What a builder made.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Image {
     /// The config document.
     pub(crate) config: Value,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
 /// What is at a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Node {
     pub(crate) kind: char,
     pub(crate) mode: u32,
@@ -36,7 +37,7 @@ pub(crate) enum Change {
 pub(crate) type Layer = Vec<(String, Change)>;
 
 /// A file system: what is at each path, as a number that hard links share.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Tree {
     pub(crate) paths: BTreeMap<String, usize>,
     pub(crate) nodes: Vec<Node>,
