@@ -53,29 +53,35 @@ impl StageLowering<'_, '_> {
 }
 
 /// Returns a list as Go's `%q` prints it: `["a" "b"]`.
-fn quoted_list(words: &[String]) -> String {
+pub(super) fn quoted_list(words: &[String]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     format!("[{}]", quoted.join(" "))
 }
 
-fn quoted(word: &str) -> String {
-    let mut out = String::from("\"");
-    for character in word.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            control if control.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(control))),
-            control if control.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(control))),
-            other => out.push(other),
-        }
+pub(super) fn quoted(word: &str) -> String {
+    word.chars().fold(String::from("\""), |text, character| text + &escaped(character, '"')) + "\""
+}
+
+/// Returns a number as Go's `%q` prints it: as the character of that number.
+pub(super) fn quoted_character(number: i64) -> String {
+    let character =
+        u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+    format!("'{}'", escaped(character, '\''))
+}
+
+fn escaped(character: char, quote: char) -> String {
+    match character {
+        '\\' => "\\\\".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\u{7}' => "\\a".to_owned(),
+        '\u{8}' => "\\b".to_owned(),
+        '\u{b}' => "\\v".to_owned(),
+        '\u{c}' => "\\f".to_owned(),
+        other if other == quote => format!("\\{quote}"),
+        control if control.is_ascii_control() => format!("\\x{:02x}", u32::from(control)),
+        control if control.is_control() => format!("\\u{:04x}", u32::from(control)),
+        other => other.to_string(),
     }
-    out.push('"');
-    out
 }

@@ -3,6 +3,7 @@
 use castoff_dockerfile::{Command, Healthcheck};
 
 use super::StageLowering;
+use super::command::{quoted_character, quoted_list};
 
 impl StageLowering<'_, '_> {
     pub(super) fn healthcheck(&mut self, healthcheck: &Healthcheck) {
@@ -29,13 +30,14 @@ impl StageLowering<'_, '_> {
         };
         self.record(
             format!(
-                "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-                healthcheck.test.join(" "),
+                // The words of BuildKit, which prints a structure with `%q` (D-295).
+                "HEALTHCHECK &{{{} \"{}\" \"{}\" \"{}\" \"{}\" {}}}",
+                quoted_list(&healthcheck.test),
                 duration(healthcheck.interval),
                 duration(healthcheck.timeout),
                 duration(healthcheck.start_period),
                 duration(healthcheck.start_interval),
-                healthcheck.retries,
+                quoted_character(healthcheck.retries),
             ),
             None,
         );

@@ -93,16 +93,13 @@ fn healthcheck_history_prints_go_durations() {
     // D-295.
     check(
         &history("HEALTHCHECK --interval=5m --timeout=3s CMD x"),
-        "-- HEALTHCHECK {Test:[CMD-SHELL x] Interval:5m0s Timeout:3s StartPeriod:0s StartInterval:0s Retries:0}",
+        r#"-- HEALTHCHECK &{["CMD-SHELL" "x"] "5m0s" "3s" "0s" "0s" '\x00'}"#,
     );
     check(
         &history(
             "HEALTHCHECK --interval=1h1s --timeout=1500ms --start-period=20ms --retries=3 CMD [\"x\",\"y\"]",
         ),
-        "-- HEALTHCHECK {Test:[CMD x y] Interval:1h0m1s Timeout:1.5s StartPeriod:20ms StartInterval:0s Retries:3}",
+        r#"-- HEALTHCHECK &{["CMD" "x" "y"] "1h0m1s" "1.5s" "20ms" "0s" '\x03'}"#,
     );
-    check(
-        &history("HEALTHCHECK NONE"),
-        "-- HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}",
-    );
+    check(&history("HEALTHCHECK NONE"), r#"-- HEALTHCHECK &{["NONE"] "0s" "0s" "0s" "0s" '\x00'}"#);
 }

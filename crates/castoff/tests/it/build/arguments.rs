@@ -140,7 +140,7 @@ fn config_and_history_are_as_written() {
             "VOLUME [/a /b]",
             "STOPSIGNAL SIGINT",
             "SHELL [/bin/sh -e -c]",
-            "HEALTHCHECK {Test:[CMD-SHELL true] Interval:5m0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:2}",
+            r#"HEALTHCHECK &{["CMD-SHELL" "true"] "5m0s" "0s" "0s" "0s" '\x02'}"#,
             "ENTRYPOINT [\"echo\" \"entry\"]",
             "CMD [\"/bin/sh\" \"-e\" \"-c\" \"rest\"]",
         ];
