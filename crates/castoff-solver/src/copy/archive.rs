@@ -15,6 +15,9 @@ use super::digest::content_digest;
 use super::scene::{Data, Planned, Scene};
 use super::{CopyError, join, shown, split};
 
+/// The metadata of the last hard link to each member that has one.
+type Relinked = BTreeMap<u64, Entry>;
+
 /// Sees an entry of an archive: its number, its metadata, its data.
 type Visit<'a> = dyn FnMut(u64, Entry, &mut dyn Read) -> Result<(), CopyError> + 'a;
 
@@ -73,6 +76,7 @@ impl Archive<'_> {
         scene: &mut Scene<'_>,
     ) -> Result<(), CopyError> {
         let mut place = Place { top, recent: None };
+        let mut relinked = Relinked::new();
         self.read(&mut |member, mut entry, _data| {
             if entry.path.is_empty() {
                 return Ok(());
@@ -99,7 +103,7 @@ impl Archive<'_> {
                 EntryKind::Hardlink { target } => {
                     place.recent = None;
                     let target = place.of(&target.clone(), scene)?;
-                    self.link(&written, entry, &target, scene)
+                    self.link(&written, entry, &target, scene, &mut relinked)
                 }
                 EntryKind::Symlink { .. }
                 | EntryKind::CharDevice { .. }
@@ -111,16 +115,29 @@ impl Archive<'_> {
                     scene.put_file(entry, Data::None, true)
                 }
             }
-        })
+        })?;
+        if relinked.is_empty() {
+            return Ok(());
+        }
+        for planned in scene.plan.values_mut() {
+            let Data::Archive { archive: of, member } = planned.data else { continue };
+            if let Some(entry) = relinked.get(&member).filter(|_| of == archive) {
+                let Entry { mode, uid, gid, mtime, .. } = *entry;
+                planned.entry = Entry { mode, uid, gid, mtime, ..planned.entry.clone() };
+            }
+        }
+        Ok(())
     }
 
-    /// A hard link is one more name for what its target is at this moment.
+    /// A hard link is one more name for what its target is at this moment. Its own metadata is that of
+    /// all names from now on, as it is for whoever unpacks an archive entry by entry.
     fn link(
         &self,
         written: &[u8],
         entry: Entry,
         target: &[u8],
         scene: &mut Scene<'_>,
+        relinked: &mut Relinked,
     ) -> Result<(), CopyError> {
         let missing =
             || CopyError::ArchiveLink { archive: self.name(), path: shown(written), target: shown(target) };
@@ -131,7 +148,9 @@ impl Archive<'_> {
             Some(Planned { entry, data, .. }) => {
                 let data = match data {
                     Data::None => Data::None,
-                    Data::Source { source, node } => Data::Source { source: *source, node: node.clone() },
+                    Data::Source { source, root, node } => {
+                        Data::Source { source: *source, root: *root, node: node.clone() }
+                    }
                     Data::Parent(node) => Data::Parent(node.clone()),
                     Data::Inline(index) => Data::Inline(*index),
                     Data::Archive { archive, member } => Data::Archive { archive: *archive, member: *member },
@@ -146,6 +165,9 @@ impl Archive<'_> {
         };
         if matches!(linked.kind, EntryKind::Directory { .. }) {
             return Err(missing());
+        }
+        if let Data::Archive { member, .. } = data {
+            relinked.insert(member, entry.clone());
         }
         scene.put_file(Entry { path: entry.path, ..linked }, data, true)
     }

@@ -43,10 +43,12 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn add_source(&mut self, index: usize, source: &'a SourceTree<'a>) -> Result<(), CopyError> {
-        for root in &source.selection.roots {
+        for (number, root) in source.selection.roots.iter().enumerate() {
             match root.kind {
-                RootKind::File => self.add_file(index, source, root)?,
-                RootKind::Directory | RootKind::Parents => self.add_directory(index, source, root)?,
+                RootKind::File => self.add_file((index, number), source, root)?,
+                RootKind::Directory | RootKind::Parents => {
+                    self.add_directory((index, number), source, root)?;
+                }
             }
         }
         Ok(())
@@ -69,7 +71,7 @@ impl<'a> Planner<'a> {
 
     fn add_file(
         &mut self,
-        index: usize,
+        (index, number): (usize, usize),
         source: &'a SourceTree<'a>,
         root: &'a SelectedRoot,
     ) -> Result<(), CopyError> {
@@ -78,7 +80,7 @@ impl<'a> Planner<'a> {
         }
         let path = self.file_path(&root.name)?;
         let entry = self.copied(&root.node, path, source.owners)?;
-        self.put_file(entry, Data::Source { source: index, node: root.node.clone() })
+        self.put_file(entry, Data::Source { source: index, root: number, node: root.node.clone() })
     }
 
     fn put_file(&mut self, entry: Entry, data: Data) -> Result<(), CopyError> {
@@ -106,7 +108,7 @@ impl<'a> Planner<'a> {
     /// D-201, D-203, D-222.
     fn add_directory(
         &mut self,
-        index: usize,
+        (index, number): (usize, usize),
         source: &SourceTree<'_>,
         root: &SelectedRoot,
     ) -> Result<(), CopyError> {
@@ -120,7 +122,7 @@ impl<'a> Planner<'a> {
         for selected in &root.entries {
             let node = &selected.node;
             let entry = self.copied(node, join(&top, &selected.relative), source.owners)?;
-            let data = Data::Source { source: index, node: node.clone() };
+            let data = Data::Source { source: index, root: number, node: node.clone() };
             if is_directory(node) {
                 self.scene.put_directory(entry, data, false)?;
             } else {

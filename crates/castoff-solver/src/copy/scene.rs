@@ -37,8 +37,8 @@ pub(super) struct Planned {
 pub(super) enum Data {
     /// There is none; the entry is complete.
     None,
-    /// A node of a source, by its position.
-    Source { source: usize, node: Node },
+    /// A node of a source, by the positions of the source and of the match.
+    Source { source: usize, root: usize, node: Node },
     /// A file of the parent that an archive links to.
     Parent(Node),
     /// A here-document, by its position.

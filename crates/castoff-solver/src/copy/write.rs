@@ -50,15 +50,16 @@ pub fn write<W: Write>(
     let Planner { scene, archives, overwritten, .. } = planner;
     let mut output = Output { tar, stats: CopyStats { overwritten, ..CopyStats::default() } };
     let mut members = Members::new();
-    let mut links: BTreeMap<(usize, LinkGroup), Vec<u8>> = BTreeMap::new();
+    // BuildKit copies each match for itself: names of one file that several of them brought part (D-208).
+    let mut links: BTreeMap<(usize, usize, LinkGroup), Vec<u8>> = BTreeMap::new();
     for (path, planned) in &scene.plan {
         let Planned { entry, data, .. } = planned;
         match data {
             Data::None => output.append(entry, &mut io::empty())?,
             Data::Inline(index) => output.append(entry, &mut inline[*index].content.as_slice())?,
             Data::Parent(node) => output.append_node(entry, parent, node, None)?,
-            Data::Source { source, node } => {
-                let first = node.link_group.map(|group| links.entry((*source, group)));
+            Data::Source { source, root, node } => {
+                let first = node.link_group.map(|group| links.entry((*source, *root, group)));
                 match first {
                     Some(std::collections::btree_map::Entry::Occupied(first)) => {
                         output.append_link(entry, first.get())?;

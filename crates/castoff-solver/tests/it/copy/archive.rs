@@ -60,6 +60,23 @@ fn archives_are_unpacked_into_a_directory() {
     unpacked(Copy { destination: "/", ..add }, &[("a", "1")], Ok("a=1"));
 }
 
+// D-233. Docker and buildah set what the archive says of a link on the file that it names.
+#[test]
+fn the_last_link_of_an_archive_says_what_the_file_is_like() {
+    let mut tar = TarWriter::new(Cursor::new(Vec::new()), TarOptions::default());
+    let hard = |target: &str| EntryKind::Hardlink { target: target.into() };
+    let mut first = entry("d/a", EntryKind::File { size: 1 }, 11, 12);
+    first.mode = 0o640;
+    tar.append(&first, &mut b"1".as_slice()).unwrap();
+    tar.append(&entry("d/b", hard("d/a"), 13, 14), &mut b"".as_slice()).unwrap();
+    let (parent, source) = (fixture(&[]), fixture(&[]));
+    fs::write(source.path().join("a.txt"), tar.finish().unwrap().into_inner()).unwrap();
+    let add = Copy { patterns: &["a.txt"], unpack: true, destination: "/o/", ..COPY };
+    let done = add.run_on(&view(&parent), &view(&source)).unwrap();
+    let shown = |entry: &castoff_layer::Entry| format!("@{}:{}:{:o}", entry.uid, entry.gid, entry.mode);
+    assert_eq!(listing(&done.layer, &shown), "o/@0:0:755 o/d/@0:0:755 o/d/a=1@13:14:751 o/d/b=1@13:14:751");
+}
+
 #[test]
 fn archives_merge_with_what_is_there() {
     // D-233.
