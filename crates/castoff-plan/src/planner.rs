@@ -11,7 +11,7 @@ use crate::contexts;
 use crate::lower;
 use crate::reach::reach;
 use crate::stage::{Root, Survey};
-use crate::suggest::did_you_mean;
+use crate::suggest::known_stages;
 
 /// Lowers one Dockerfile, for one platform or several.
 #[derive(Debug, Clone)]
@@ -153,6 +153,6 @@ impl Planner {
             Some((survey, place))
         })?;
         let names = survey.stages.iter().filter_map(|stage| stage.name.as_deref());
-        Some((place.span, place.lines, did_you_mean(&contexts::short_name(&question.reference), names)))
+        Some((place.span, place.lines, known_stages(&contexts::short_name(&question.reference), names)))
     }
 }

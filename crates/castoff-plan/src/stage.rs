@@ -9,7 +9,7 @@ use crate::contexts;
 use crate::globals::{self, BuildArgs, Globals};
 use crate::lint::{invalid_default_arg_in_from, undefined_arg_in_from};
 use crate::place::{Checked, Place};
-use crate::suggest::did_you_mean;
+use crate::suggest::{did_you_mean, known_stages};
 use crate::{NamedContext, PlanOptions, Question};
 
 /// What is known of a file before images are.
@@ -138,7 +138,7 @@ impl<'a> Survey<'a> {
             return Ok(Source::Root(Root::Scratch));
         }
         let reference: Reference = from.word.parse().map_err(|error| {
-            let hint = did_you_mean(from.word, self.names_before(stage));
+            let hint = known_stages(from.word, self.names_before(stage));
             place.error_with_hint(format!("failed to parse stage name \"{}\": {error}", from.word), hint)
         })?;
         Ok(Source::Root(Root::Image(Box::new(Question {
@@ -202,7 +202,7 @@ impl<'a> Survey<'a> {
         let reference: Reference = image.parse().map_err(|error| {
             let by_argument =
                 expanded.unset.first().and_then(|name| did_you_mean(name, self.globals.names()));
-            let hint = by_argument.or_else(|| did_you_mean(&image, self.names_before(self.stages.len())));
+            let hint = by_argument.or_else(|| known_stages(&image, self.names_before(self.stages.len())));
             place.error_with_hint(format!("failed to parse stage name \"{image}\": {error}"), hint)
         })?;
         Ok(Root::Image(Box::new(Question { reference, platform: wanted.clone() })))
@@ -248,7 +248,7 @@ impl<'a> Survey<'a> {
     fn find_target(&self) -> Checked<usize> {
         let Some(target) = &self.options.target else { return Ok(self.stages.len() - 1) };
         self.named(&target.to_lowercase(), self.stages.len()).ok_or_else(|| {
-            let hint = did_you_mean(target, self.names_before(self.stages.len()));
+            let hint = known_stages(target, self.names_before(self.stages.len()));
             Place::default().error_with_hint(format!("target stage \"{target}\" could not be found"), hint)
         })
     }

@@ -21,6 +21,7 @@ use castoff_oci::Digest;
 
 pub use chmod::{ChmodError, SymbolicMode, mode_after};
 pub use digest::{content_digest, digest};
+pub(crate) use select::same_names;
 pub use select::{RootKind, SelectOptions, Selected, SelectedRoot, Selection, select};
 pub use write::{CopyStats, write};
 
@@ -77,7 +78,7 @@ pub struct WriteOptions<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// A source without a wildcard does not exist (D-194).
-    #[error("\"{path}\" not found")]
+    #[error("\"{path}\": not found")]
     NotFound {
         /// The source as written.
         path: String,
@@ -157,10 +158,25 @@ pub enum CopyError {
 pub struct MissingFacts {
     /// The line of the ignore file that hides it.
     pub ignored_by_line: Option<usize>,
+    /// The name of that file.
+    pub ignore_file: Option<String>,
     /// A path that differs in case only.
     pub other_case: Option<String>,
     /// The most similar path in the directory where it should be.
     pub similar: Option<String>,
+    /// Where else something of this name is.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// A place where what is missing is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// The same path of the build context.
+    Context,
+    /// The same path of a stage.
+    Stage(String),
+    /// Another path of the source.
+    Path(String),
 }
 
 fn with_cause(error: &dyn std::error::Error) -> String {

@@ -135,6 +135,11 @@ impl Shared<'_> {
         self.results[id.0 as usize].get().expect("a vertex is looked at after its inputs")
     }
 
+    /// Returns whether a vertex has a result already.
+    pub(crate) fn is_done(&self, id: VertexId) -> bool {
+        self.results[id.0 as usize].get().is_some()
+    }
+
     pub(crate) fn pending(&self, id: VertexId) -> &Pending {
         self.pending[id.0 as usize].get().expect("a vertex is executed after its look-up missed")
     }

@@ -19,6 +19,7 @@ pub mod import;
 mod lookup;
 mod lowers;
 mod machine_root;
+mod missing;
 pub mod passwd;
 mod process_root;
 mod recipe;

@@ -18,6 +18,7 @@ use crate::driver::{Messenger, Shared};
 use crate::event::Event;
 use crate::fetch::{self, FetchError};
 use crate::machine_root;
+use crate::missing;
 use crate::recipe::{Known, Read, ReadPart, reads, recipe};
 use crate::schedule::VertexResult;
 use crate::step::StepError;
@@ -317,7 +318,11 @@ fn content(
         Op::Source(SourceOp::Local(name)) => Some(local(shared.world, name)?),
         Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => None,
     };
-    let mut selection = select(op, part, &view, local, source)?;
+    let selected = select(op, part, &view, local, source);
+    let mut selection = selected.map_err(|error| match error {
+        StepError::Copy(error) => missing::explain(shared, op, from, local, &view, error, messenger).into(),
+        error => error,
+    })?;
     if let Op::Source(SourceOp::Http(http)) = source
         && http.name.is_none()
     {

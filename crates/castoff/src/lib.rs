@@ -14,6 +14,7 @@ pub mod host;
 pub mod ignored;
 pub mod image;
 pub mod interrupt;
+pub mod missing;
 mod platforms;
 pub mod progress;
 pub mod report;

@@ -13,6 +13,7 @@ use castoff_graph::remote::redacted;
 use crate::build::BuildError;
 use crate::context::DockerfileText;
 use crate::exit;
+use crate::missing;
 
 /// Errors shown of one Dockerfile; the first are the ones that caused the others.
 const MOST_ERRORS: usize = 10;
@@ -26,7 +27,8 @@ pub fn failure(error: &BuildError, tail: &[Vec<u8>], to: &mut dyn Write) -> u8 {
             let warnings = warning_list(warnings, &dockerfile.name, &source, false);
             let place =
                 lines.map(|lines| Excerpt { name: &dockerfile.name, source: &source, lines, span: None });
-            (warnings + &step_failure(name, tail, place, &castoff_solver::chain(error)), exit::FAILURE)
+            let failure = step_failure(name, tail, place, &castoff_solver::chain(error));
+            (warnings + &failure + &hint_lines(&missing::hints(error)), exit::FAILURE)
         }
         BuildError::Diagnostics { dockerfile, diagnostics } => {
             (diagnostics_failure(dockerfile, diagnostics), exit::FAILURE)
@@ -106,7 +108,7 @@ fn render_diagnostics(name: &str, source: &str, broken: bool, diagnostics: &[Dia
             error.message.clone()
         };
         text.push_str(&error_line(&message));
-        text.push_str(&hints(error));
+        text.push_str(&hint_lines(&error.hints));
     }
     let more = errors.len().saturating_sub(MOST_ERRORS);
     if more > 0 {
@@ -132,14 +134,14 @@ fn warning_list(warnings: &[Diagnostic], name: &str, source: &str, in_full: bool
         let _infallible = writeln!(text, " - {rule}{}{line}", warning.message);
         if in_full && warning.lines.0 > 0 {
             text.push_str(&Excerpt::of(warning, name, source).render());
-            text.push_str(&hints(warning));
+            text.push_str(&hint_lines(&warning.hints));
         }
     }
     text
 }
 
-fn hints(diagnostic: &Diagnostic) -> String {
-    diagnostic.hints.iter().map(|hint| format!("hint: {hint}\n")).collect()
+fn hint_lines(hints: &[String]) -> String {
+    hints.iter().map(|hint| format!("hint: {hint}\n")).collect()
 }
 
 impl<'a> Excerpt<'a> {

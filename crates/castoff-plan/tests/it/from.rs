@@ -186,7 +186,7 @@ fn unknown_target_fails_with_a_suggestion() {
     );
     check(
         &build("FROM one AS builder\n").target("0").errors(),
-        "target stage \"0\" could not be found @0 ``",
+        "target stage \"0\" could not be found @0 ``\n  hint: the stages are `builder`",
     );
 }
 

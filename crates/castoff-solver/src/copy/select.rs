@@ -451,6 +451,36 @@ impl Selector<'_> {
     }
 }
 
+/// Entries that are looked at when a name is searched for.
+const SEARCHED: usize = 4000;
+/// Places that are named.
+const NAMED: usize = 3;
+
+/// Returns paths that have the last component of `path`, the ones with the fewest components first. Looks
+/// at no more entries than a person would wait for.
+pub(crate) fn same_names(view: &View, path: &[u8], ignore: Option<&IgnorePatterns>) -> Vec<String> {
+    let name = split(path).1;
+    let (mut found, mut searched) = (Vec::new(), 0);
+    let mut open = std::collections::VecDeque::from([Vec::new()]);
+    while let Some(directory) = open.pop_front() {
+        // What cannot be read helps nobody.
+        for (entry, node) in view.read_dir(&directory).unwrap_or_default() {
+            searched += 1;
+            if searched > SEARCHED || found.len() == NAMED {
+                return found;
+            }
+            let here = &node.entry.path;
+            if entry == name && !ignore.is_some_and(|ignore| ignore.matches(here)) {
+                found.push(format!("/{}", shown(here)));
+            }
+            if is_directory(&node) && !ignore.is_some_and(|ignore| ignore.can_prune(here)) {
+                open.push_back(here.clone());
+            }
+        }
+    }
+    found
+}
+
 /// Edit distance, for names of the usual length.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();

@@ -416,8 +416,8 @@ fn links_in_the_source_are_followed_within_its_root() {
     ] {
         Copy { patterns: &[pattern], ..copy }.gives(expected);
     }
-    Copy { patterns: &["none"], ..copy }.fails("\"/none\" not found");
-    Copy { patterns: &["non*"], ..copy }.fails("\"/none\" not found");
+    Copy { patterns: &["none"], ..copy }.fails("\"/none\": not found");
+    Copy { patterns: &["non*"], ..copy }.fails("\"/none\": not found");
 }
 
 #[test]
@@ -456,7 +456,7 @@ fn a_missing_source_fails_with_what_may_help() {
     let copy = Copy { source: &["src/Main.rs=1", "src/lib.rs=2", "docs/x=3"], ..COPY };
     let facts = MissingFacts::default();
     Copy { patterns: &["nothing-like-it"], ..copy }.missing("/nothing-like-it", facts.clone());
-    Copy { patterns: &["nothing-like-it"], ..copy }.fails("\"/nothing-like-it\" not found");
+    Copy { patterns: &["nothing-like-it"], ..copy }.fails("\"/nothing-like-it\": not found");
     Copy { patterns: &["src/main.rs"], ..copy }.missing(
         "/src/main.rs",
         MissingFacts {
@@ -469,7 +469,7 @@ fn a_missing_source_fails_with_what_may_help() {
         .missing("/scr/lib.rs", MissingFacts { similar: Some("/src/lib.rs".to_owned()), ..facts.clone() });
     Copy { patterns: &["docs/x"], ignore: Some("# no docs\ndocs\n"), ..copy }
         .missing("/docs/x", MissingFacts { ignored_by_line: Some(2), ..facts.clone() });
-    Copy { patterns: &["src/lib.rs/x"], ..copy }.fails("\"/src/lib.rs/x\" not found");
+    Copy { patterns: &["src/lib.rs/x"], ..copy }.fails("\"/src/lib.rs/x\": not found");
     Copy { patterns: &["a", "docs/x"], ..copy }.missing("/a", facts);
 }
 
@@ -493,7 +493,7 @@ fn ignored_files_are_not_there() {
     }
     Copy { patterns: &["*"], ignore: Some("docs\nkeep\n*.log"), ..copy }.gives("o/ o/a=1");
     Copy { patterns: &["docs"], ignore: Some("docs\n!docs/deep"), ..copy }.gives("o/ o/deep/ o/deep/y=5");
-    Copy { patterns: &["docs"], ignore: Some("docs\n!docs/none"), ..copy }.fails("\"/docs\" not found");
+    Copy { patterns: &["docs"], ignore: Some("docs\n!docs/none"), ..copy }.fails("\"/docs\": not found");
 }
 
 #[test]
@@ -547,6 +547,10 @@ fn hard_links_of_one_source_stay_linked() {
     assert_eq!(group(b"o/a"), group(b"o/e/c"));
     assert_eq!(done.stats.bytes, 1);
     let done = Copy { patterns: &["d/a", "d/b"], destination: "/o/", ..copy }.run().unwrap();
+    assert_eq!(done.layer.lookup(b"o/a").unwrap().unwrap().link_group, None);
+    assert_eq!(done.stats.bytes, 2);
+    // Each match of a wildcard is copied for itself, as BuildKit does.
+    let done = Copy { patterns: &["d/[ab]"], destination: "/o/", ..copy }.run().unwrap();
     assert_eq!(done.layer.lookup(b"o/a").unwrap().unwrap().link_group, None);
     assert_eq!(done.stats.bytes, 2);
 }
@@ -657,12 +661,12 @@ fn parents_are_recreated() {
     ] {
         if pattern == "*/./f.txt" {
             // The pivot's directory may be a wildcard; what follows it must exist in each match.
-            Copy { patterns: &[pattern], ..copy }.fails("\"/a/f.txt\" not found");
+            Copy { patterns: &[pattern], ..copy }.fails("\"/a/f.txt\": not found");
         } else {
             Copy { patterns: &[pattern], ..copy }.gives_modes(expected);
         }
     }
-    Copy { patterns: &["a/none"], ..copy }.fails("\"/a/none\" not found");
+    Copy { patterns: &["a/none"], ..copy }.fails("\"/a/none\": not found");
     Copy { patterns: &["g.txt"], destination: "/d", ..copy }.gives("d/ d/g.txt=4");
     Copy { patterns: &["a"], exclude: &["a/b", "**/f.txt"], ..copy }.gives("d/ d/a/ d/a/e/");
     Copy { patterns: &["**/*.txt"], ignore: Some("a/b"), ..copy }

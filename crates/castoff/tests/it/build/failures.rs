@@ -130,7 +130,34 @@ fn a_missing_source_is_named_with_its_line() {
         .says("not found")
         .says(">>> COPY present absent /");
     kit.write("context/Dockerfile.dockerignore", "present\n");
-    kit.build("FROM scratch\nCOPY present /\n", &[]).fails().says("CopyIgnoredFile").says("not found");
+    kit.build("FROM scratch\nCOPY present /\n", &[])
+        .fails()
+        .says("CopyIgnoredFile")
+        .says("\"/present\": not found")
+        .says("hint: `/present` exists, but line 1 of Dockerfile.dockerignore excludes it");
+}
+
+// D-194
+#[test]
+fn what_was_meant_by_a_missing_source_is_guessed() {
+    let kit = Kit::new();
+    for file in ["README.md", "app/requirements.txt", "src/main.c", "hidden/only.txt"] {
+        kit.write(&format!("context/{file}"), "");
+    }
+    kit.write("context/Dockerfile.dockerignore", "# what nobody needs\nhidden\n");
+    let hint = |copy: &str, hint: &str| {
+        let dockerfile = format!("FROM scratch AS made\nCOPY src /out/\nFROM scratch\n{copy}\n");
+        kit.build(&dockerfile, &[]).fails().says("not found").says(hint);
+    };
+    hint("COPY readme.md /", "hint: `/README.md` exists; upper and lower case differ\n");
+    hint("COPY src/mian.c /", "hint: did you mean `/src/main.c`?\n");
+    hint("COPY requirements.txt /", "hint: that name exists as `/app/requirements.txt`\n");
+    hint("COPY hidden/only.txt /", "hint: `/hidden/only.txt` exists, but line 2 of Dockerfile.dockerignore");
+    let from_context = "hint: `/README.md` is in the build context, which is read without `--from`\n";
+    hint("COPY --from=made README.md /", from_context);
+    let from_stage = "hint: stage `made` has `/out/main.c`, which is read with `--from=made`\n";
+    hint("COPY --from=made out /\nCOPY out/main.c /", from_stage);
+    kit.build("FROM scratch\nCOPY only.txt /\n", &[]).fails().says("not found").never_says("hint: that name");
 }
 
 // B-004
