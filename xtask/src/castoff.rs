@@ -47,6 +47,14 @@ impl Castoff {
         Ok(Castoff { binary, directory: directory.to_owned(), user: None })
     }
 
+    /// The same as it is shipped: the binary that `CASTOFF` names, or the workspace's own, optimised.
+    pub fn release_at(directory: &Path) -> Result<Castoff> {
+        let binary = locate("release", &["build", "--quiet", "--release", "--package", "castoff"])?;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create `{}`", directory.display()))?;
+        Ok(Castoff { binary, directory: directory.to_owned(), user: None })
+    }
+
     /// Returns the program.
     pub fn binary(&self) -> &Path {
         &self.binary
@@ -109,16 +117,18 @@ impl Castoff {
     }
 }
 
-/// Returns the binary that `CASTOFF` names, or builds the workspace's own.
 fn locate_binary() -> Result<PathBuf> {
+    locate("debug", &["build", "--quiet", "--package", "castoff"])
+}
+
+/// Returns the binary that `CASTOFF` names, or builds the workspace's own with cargo.
+fn locate(profile: &str, build: &[&str]) -> Result<PathBuf> {
     let binary = match std::env::var_os("CASTOFF") {
         Some(path) => PathBuf::from(path),
         None => {
-            run(Command::new("cargo")
-                .args(["build", "--quiet", "--package", "castoff"])
-                .current_dir(command::repository()))?;
+            run(Command::new("cargo").args(build).current_dir(command::repository()))?;
             let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-            command::repository().join(target).join("debug/castoff")
+            command::repository().join(target).join(profile).join("castoff")
         }
     };
     if !binary.is_file() {

@@ -6,7 +6,9 @@
 //! `fuzz` looks for inputs that break parsers, `ci` does everything.
 
 mod bases;
+mod bench;
 mod castoff;
+mod chance;
 mod ci;
 mod command;
 mod demo;
@@ -36,6 +38,7 @@ usage: cargo xtask COMMAND
   demo [NAME..]    print the examples' sizes, one stage against many
   differential     compare castoff's images with docker's and buildah's (as root); --help says more
   docs             write what is generated in docs/
+  bench            measure castoff beside other builders and the bare work (as root); --help says more
   fuzz [NAME..]    run fuzz targets (all, or the named ones) for --seconds N (10) each
   ci               everything above, with formatting, lints and tests
 
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         "demo" => demo::main(rest),
         "differential" => differential::main(rest),
         "docs" => docs::main(),
+        "bench" => bench::main(rest),
         "fuzz" => fuzz::main(rest),
         "ci" => ci::main(),
         "help" | "--help" | "-h" => {

@@ -73,6 +73,11 @@ impl Server {
         Ok(false)
     }
 
+    /// Returns the number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns whether it ended by itself.
     pub fn has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())

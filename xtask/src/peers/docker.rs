@@ -45,6 +45,11 @@ impl Docker {
         }
     }
 
+    /// Returns the number of the engine's process, which started containerd.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     /// Starts a command line of the client, with BuildKit as the builder.
     pub(crate) fn command(&self, world: &World) -> Command {
         let mut command = world.command("docker");
