@@ -1,17 +1,20 @@
 //! Global arguments: the predefined ones and the ARGs before the first FROM (sections 6.1 and 6.2).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use castoff_dockerfile::expand::{ExpandOptions, Expanded, expand};
 use castoff_dockerfile::{Dockerfile, InstructionKind, Spanned};
 use castoff_oci::Platform;
 
 use crate::PlanOptions;
+use crate::budget::{Budget, ENTRY};
 use crate::place::{Checked, Place};
 
 /// The arguments that FROM sees, and that a stage gets by redeclaring them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Globals {
-    values: Vec<(String, String)>,
-    declared: Vec<String>,
+    values: BTreeMap<String, String>,
+    declared: BTreeSet<String>,
     escape: Option<char>,
 }
 
@@ -49,8 +52,9 @@ impl Globals {
             .chain([("TARGETSTAGE".to_owned(), target)]);
         for (name, value) in predefined {
             let value = given(&name).unwrap_or(value);
-            globals.set(&name, value);
+            globals.values.insert(name, value);
         }
+        let mut budget = Budget::default();
         for instruction in &dockerfile.global_args {
             let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
             for declaration in declarations {
@@ -64,9 +68,11 @@ impl Globals {
                     (None, None) => None,
                 };
                 if let Some(value) = value {
-                    globals.set(name, value);
+                    budget
+                        .spend(value.len() + ENTRY, Place::new(declaration.name.span, instruction.lines))?;
+                    globals.values.insert(name.clone(), value);
                 }
-                globals.declared.push(name.clone());
+                globals.declared.insert(name.clone());
             }
         }
         Ok(globals)
@@ -74,17 +80,22 @@ impl Globals {
 
     /// Returns the value of an argument.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.values.get(name).map(String::as_str)
     }
 
     /// Returns the names that FROM may use: predefined or declared, with or without a value.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.iter().map(|(name, _)| name).chain(&self.declared).map(String::as_str)
+        self.values.keys().chain(&self.declared).map(String::as_str)
     }
 
-    /// Returns the names that ARG lines of the file declare.
-    pub(crate) fn declared(&self) -> impl Iterator<Item = &str> {
-        self.declared.iter().map(String::as_str)
+    /// Returns whether FROM may use a name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.values.contains_key(name) || self.declared.contains(name)
+    }
+
+    /// Returns whether an ARG line of the file declares a name.
+    pub(crate) fn declares(&self, name: &str) -> bool {
+        self.declared.contains(name)
     }
 
     /// Expands a word of a FROM line or a global default.
@@ -95,13 +106,6 @@ impl Globals {
             quotes: true,
         };
         expand(&word.value, &options).map_err(|error| place.error(error.to_string()))
-    }
-
-    fn set(&mut self, name: &str, value: String) {
-        match self.values.iter_mut().find(|(known, _)| known == name) {
-            Some(known) => known.1 = value,
-            None => self.values.push((name.to_owned(), value)),
-        }
     }
 }
 

@@ -19,8 +19,10 @@
 //! This crate deliberately does no input or output: it never asks a registry, never looks at the build
 //! context, and does not know what a step costs.
 
+mod budget;
 mod chmod;
 mod contexts;
+mod cycles;
 mod globals;
 pub mod lint;
 mod lower;

@@ -13,7 +13,7 @@ mod signal;
 mod sources;
 mod unused;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use castoff_dockerfile::expand::{ExpandOptions, expand};
 use castoff_dockerfile::lint::{Rule, is_skipped_above};
@@ -21,6 +21,7 @@ use castoff_dockerfile::{Diagnostic, Instruction, InstructionKind, Spanned, sugg
 use castoff_graph::{BuildGraph, ImageOutput, Op, Origin, PlannedHistory, Vertex, VertexId};
 use castoff_oci::{ImageConfig, Platform};
 
+use crate::budget::{Budget, ENTRY};
 use crate::lint::undefined_var;
 use crate::names::{StepNames, display, first_line};
 use crate::place::{Checked, Place};
@@ -52,16 +53,25 @@ pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Res
             warnings: Vec::new(),
             secrets: BTreeSet::new(),
             agents: BTreeSet::new(),
+            budget: Budget::default(),
         };
         let lowered = lowering.stages(reached);
         if lowered.is_ok() {
             lowering.warnings.extend(unused::build_args(survey, reached));
         }
         // What is wrong for several platforms is said once.
-        for warning in std::mem::take(&mut lowering.warnings) {
-            if !plan.warnings.contains(&warning) {
-                plan.warnings.push(warning);
+        let new = std::mem::take(&mut lowering.warnings);
+        if plan.warnings.is_empty() {
+            plan.warnings = new;
+        } else {
+            let mut known: BTreeMap<u32, Vec<Diagnostic>> = BTreeMap::new();
+            for warning in &plan.warnings {
+                known.entry(warning.span.start).or_default().push(warning.clone());
             }
+            let is_new = |warning: &Diagnostic| {
+                known.get(&warning.span.start).is_none_or(|known| !known.contains(warning))
+            };
+            plan.warnings.extend(new.into_iter().filter(is_new));
         }
         if let Err(error) = lowered {
             plan.warnings.insert(0, error);
@@ -92,6 +102,7 @@ struct Lowering<'a> {
     warnings: Vec<Diagnostic>,
     secrets: BTreeSet<String>,
     agents: BTreeSet<String>,
+    budget: Budget,
 }
 
 /// A stage at some point of its instructions; at its end, what stages based on it start from (D-119).
@@ -102,6 +113,10 @@ struct StageState {
     /// New history entries, those of base stages of this file included.
     history: Vec<PlannedHistory>,
     scope: Scope,
+    /// Places of the variables in the config's list.
+    env_places: BTreeMap<String, usize>,
+    /// Bytes of the config and the history, roughly.
+    size: usize,
     platform: Platform,
     /// Whether a WORKDIR of this file set the directory (D-332).
     workdir_set: bool,
@@ -155,10 +170,10 @@ impl<'a> Lowering<'a> {
         let ignore_cache = survey.options.ignores_cache(stage.name.as_deref());
         let mut lowering = StageLowering { plan: self, index, state, names, ignore_cache, cmd_set: false };
         for trigger in triggers {
-            lowering.instruction(Here { instruction: trigger, trigger: Some(stage.place()) })?;
+            lowering.counted(Here { instruction: trigger, trigger: Some(stage.place()) })?;
         }
         for instruction in &stage.syntax.instructions {
-            lowering.instruction(Here { instruction, trigger: None })?;
+            lowering.counted(Here { instruction, trigger: None })?;
         }
         Ok(lowering.state)
     }
@@ -216,6 +231,13 @@ impl<'a> Lowering<'a> {
 }
 
 impl StageLowering<'_, '_> {
+    /// Lowers an instruction and counts what it adds to the plan.
+    fn counted(&mut self, here: Here<'_>) -> Checked<()> {
+        let before = self.state.size;
+        self.instruction(here)?;
+        self.plan.budget.spend(self.state.size - before + ENTRY, here.place())
+    }
+
     fn instruction(&mut self, here: Here<'_>) -> Checked<()> {
         match &here.instruction.kind {
             InstructionKind::Add(copy) => self.copy(here, copy, copy::Flavour::Add),
@@ -264,6 +286,7 @@ impl StageLowering<'_, '_> {
         let options = ExpandOptions { escape, variable: &variable, quotes: true };
         let expanded = expand(&word.value, &options).map_err(|error| place.error(error.to_string()))?;
         self.undefined(here, place, &expanded.unset);
+        self.plan.budget.spend(expanded.text.len(), place)?;
         Ok(expanded.text)
     }
 
@@ -274,7 +297,9 @@ impl StageLowering<'_, '_> {
             if scope.is_declared(name) || NOT_EXPORTED.contains(&name.as_str()) {
                 continue;
             }
-            let message = undefined_var::message(name, suggest(name, scope.names()));
+            // Whoever has so many findings has not misspelt a word.
+            let guess = if self.plan.warnings.len() < 1000 { suggest(name, scope.names()) } else { None };
+            let message = undefined_var::message(name, guess);
             self.warn(here, place, &undefined_var::RULE, message);
         }
     }
@@ -295,6 +320,7 @@ impl StageLowering<'_, '_> {
             origin: Some(self.plan.origin(here.place())),
             ignore_cache: self.ignore_cache,
         };
+        self.state.size += vertex.name.len() + ENTRY;
         self.state.vertex = self.plan.add(vertex);
         self.state.vertex
     }
@@ -316,6 +342,7 @@ impl StageLowering<'_, '_> {
 
     /// Records an instruction in the history; one that makes no layer has no vertex (D-294, D-299).
     fn record(&mut self, created_by: String, vertex: Option<VertexId>) {
+        self.state.size += created_by.len() + ENTRY;
         self.state.history.push(PlannedHistory { created_by, vertex });
     }
 

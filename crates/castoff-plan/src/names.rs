@@ -4,6 +4,9 @@ use castoff_oci::Platform;
 
 use crate::scope::Scope;
 
+/// Longest name that variables may make, in bytes.
+const LONGEST: usize = 16 << 10;
+
 /// Names the steps of one stage in order.
 #[derive(Debug, Clone)]
 pub(crate) struct StepNames {
@@ -77,7 +80,8 @@ pub(crate) fn display(text: &str, escape: char, variable: &dyn Fn(&str) -> Optio
             && let Some((name, length)) = reference(rest)
         {
             taken = length;
-            replacement = variable(name);
+            // A name that long shows the rest as it is written.
+            replacement = variable(name).filter(|value| out.len() + value.len() <= LONGEST);
         }
         match replacement {
             Some(value) => out.push_str(&value),

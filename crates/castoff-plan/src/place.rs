@@ -3,6 +3,9 @@
 use castoff_dockerfile::lint::Rule;
 use castoff_dockerfile::{Diagnostic, Severity, Span};
 
+/// Longest message, in bytes. Values of variables may be in it, and there may be many messages.
+const LONGEST: usize = 1000;
+
 /// Where a finding is: the narrowest span, and the lines of the instruction.
 ///
 /// The default is no place at all, for findings about the command line.
@@ -35,7 +38,12 @@ impl Place {
         self.diagnostic(Severity::Warning, Some(rule.name), message.into())
     }
 
-    fn diagnostic(self, severity: Severity, rule: Option<&'static str>, message: String) -> Diagnostic {
+    fn diagnostic(self, severity: Severity, rule: Option<&'static str>, mut message: String) -> Diagnostic {
+        if message.len() > LONGEST {
+            let end = (0..=LONGEST).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+            message.truncate(end);
+            message.push_str("...");
+        }
         Diagnostic { severity, rule, message, span: self.span, lines: self.lines, hints: Vec::new() }
     }
 }

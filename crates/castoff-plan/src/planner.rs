@@ -1,6 +1,6 @@
 //! The planner: a state machine that asks for images and gives a plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use castoff_dockerfile::{Diagnostic, Dockerfile, Span};
 use castoff_graph::{BuildGraph, ImageOutput, VertexId};
@@ -93,11 +93,11 @@ pub struct PlannedStage {
 
 /// The images known so far.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answers(Vec<(Question, ResolvedImage)>);
+pub(crate) struct Answers(BTreeMap<Question, ResolvedImage>);
 
 impl Answers {
     pub(crate) fn get(&self, question: &Question) -> Option<&ResolvedImage> {
-        self.0.iter().find(|(known, _)| known == question).map(|(_, image)| image)
+        self.0.get(question)
     }
 }
 
@@ -112,6 +112,7 @@ impl Planner {
     pub fn step(&mut self) -> Step {
         let mut targets = Vec::new();
         let mut questions: Vec<Question> = Vec::new();
+        let mut asked = BTreeSet::new();
         for platform in self.options.targets() {
             let survey = match Survey::new(&self.dockerfile, &self.options, platform) {
                 Ok(survey) => survey,
@@ -122,7 +123,7 @@ impl Planner {
                 Err(error) => return Step::Failed(vec![error]),
             };
             for question in std::mem::take(&mut reached.questions) {
-                if !questions.contains(&question) {
+                if asked.insert(question.clone()) {
                     questions.push(question);
                 }
             }
@@ -139,8 +140,7 @@ impl Planner {
 
     /// Answers a question. A second answer to the same question replaces the first.
     pub fn provide(&mut self, question: &Question, image: ResolvedImage) {
-        self.answers.0.retain(|(known, _)| known != question);
-        self.answers.0.push((question.clone(), image));
+        self.answers.0.insert(question.clone(), image);
     }
 
     /// Returns the place that first asks for an image, span and lines, for reporting that it cannot be

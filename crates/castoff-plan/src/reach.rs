@@ -18,14 +18,27 @@ pub(crate) struct Reached {
     pub(crate) triggers: BTreeMap<usize, Vec<Instruction>>,
     /// Needed images that are not known yet, each once.
     pub(crate) questions: Vec<Question>,
+    /// The same, for looking them up.
+    asked: BTreeSet<Question>,
+    /// How many triggers there are in all.
+    trigger_count: usize,
 }
+
+/// Most triggers that the stages of a file may run.
+const MOST_TRIGGERS: usize = 100_000;
 
 /// Follows FROM, `from=` and triggers from the target.
 ///
 /// # Errors
 /// When a trigger makes no sense.
 pub(crate) fn reach(survey: &Survey<'_>, answers: &Answers) -> Checked<Reached> {
-    let mut reached = Reached { stages: BTreeSet::new(), triggers: BTreeMap::new(), questions: Vec::new() };
+    let mut reached = Reached {
+        stages: BTreeSet::new(),
+        triggers: BTreeMap::new(),
+        questions: Vec::new(),
+        asked: BTreeSet::new(),
+        trigger_count: 0,
+    };
     let mut open = vec![survey.target];
     while let Some(index) = open.pop() {
         if !reached.stages.insert(index) {
@@ -46,6 +59,10 @@ pub(crate) fn reach(survey: &Survey<'_>, answers: &Answers) -> Checked<Reached> 
             }
             Root::Scratch | Root::Directory(_) => Vec::new(),
         };
+        reached.trigger_count += triggers.len();
+        if reached.trigger_count > MOST_TRIGGERS {
+            return Err(stage.place().error(format!("more than {MOST_TRIGGERS} triggers would run")));
+        }
         for trigger in &triggers {
             for from in froms(trigger) {
                 let from = SourceName { place: stage.place(), ..from };
@@ -73,7 +90,7 @@ impl Reached {
         match root {
             Root::Stage(index) => open.push(*index),
             Root::Image(question) => {
-                if answers.get(question).is_none() && !self.questions.contains(question.as_ref()) {
+                if answers.get(question).is_none() && self.asked.insert(question.as_ref().clone()) {
                     self.questions.push(question.as_ref().clone());
                 }
             }

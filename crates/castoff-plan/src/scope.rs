@@ -1,20 +1,38 @@
 //! The variables of a stage: ENV and ARG, and which of them an instruction sees (D-064, D-092).
 
+use std::collections::BTreeMap;
+
+use crate::budget::ENTRY;
+
 /// The variables visible at a point of a stage.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scope {
-    variables: Vec<Variable>,
-    declared: Vec<(String, Option<String>)>,
+    variables: BTreeMap<String, Variable>,
+    declared: BTreeMap<String, Declared>,
+    /// Places given so far.
+    places: usize,
+    /// Bytes of all names and values, roughly.
+    size: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Variable {
-    name: String,
     value: String,
     origin: Origin,
+    /// Place among the variables; smaller ones come first.
+    place: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An argument that an ARG named.
+#[derive(Debug, Clone)]
+struct Declared {
+    /// The latest value.
+    value: Option<String>,
+    /// Place of its first ARG among all.
+    place: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     Env,
     Arg,
@@ -36,17 +54,22 @@ impl Scope {
 
     /// Returns the value of a variable.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.variables.iter().find(|variable| variable.name == name).map(|variable| variable.value.as_str())
+        self.variables.get(name).map(|variable| variable.value.as_str())
     }
 
     /// Returns the names of all variables that have a value.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.variables.iter().map(|variable| variable.name.as_str())
+        self.variables.keys().map(String::as_str)
     }
 
     /// Returns whether an ARG named it, with or without a value.
     pub(crate) fn is_declared(&self, name: &str) -> bool {
-        self.declared.iter().any(|(declared, _)| declared == name)
+        self.declared.contains_key(name)
+    }
+
+    /// Returns about how many bytes a copy of the scope, or an environment made of it, takes.
+    pub(crate) fn size(&self) -> usize {
+        self.size
     }
 
     /// Sets a variable as ENV does: in place, or at the end.
@@ -59,47 +82,54 @@ impl Scope {
         if let Some(value) = value.as_deref().filter(|_| !NOT_EXPORTED.contains(&name)) {
             self.set(name, value, Origin::Arg);
         }
-        self.declared.push((name.to_owned(), value));
+        let place = self.next_place();
+        self.size += name.len() + ENTRY;
+        let declared = self.declared.entry(name.to_owned());
+        declared.or_insert(Declared { value: None, place }).value = value;
     }
 
     /// Returns the environment of a RUN: ENV in order, then ARG in order (D-136).
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        let of = |origin: Origin| {
-            self.variables
-                .iter()
-                .filter(move |variable| variable.origin == origin)
-                .map(|variable| (variable.name.clone(), variable.value.clone()))
-        };
-        of(Origin::Env).chain(of(Origin::Arg)).collect()
+        let mut variables: Vec<(&String, &Variable)> = self.variables.iter().collect();
+        variables.sort_by_key(|(_, variable)| (variable.origin, variable.place));
+        variables.into_iter().map(|(name, variable)| (name.clone(), variable.value.clone())).collect()
     }
 
     /// Returns the arguments as RUN writes them into the history: each name once at its first place,
     /// with the value that the step sees (D-297).
     pub(crate) fn history_arguments(&self) -> Vec<String> {
-        let mut entries: Vec<(&str, String)> = Vec::new();
-        for (name, value) in &self.declared {
-            let value = self.get(name).map(str::to_owned).or_else(|| value.clone()).unwrap_or_default();
-            let entry = format!("{name}={value}");
-            match entries.iter_mut().find(|(known, _)| known == name) {
-                Some(known) => known.1 = entry,
-                None => entries.push((name, entry)),
-            }
-        }
-        entries.into_iter().map(|(_, entry)| entry).collect()
+        let mut declared: Vec<(&String, &Declared)> = self.declared.iter().collect();
+        declared.sort_by_key(|(_, declared)| declared.place);
+        let entry = |(name, declared): (&String, &Declared)| {
+            let value = self.get(name).or(declared.value.as_deref()).unwrap_or_default();
+            format!("{name}={value}")
+        };
+        declared.into_iter().map(entry).collect()
+    }
+
+    fn next_place(&mut self) -> usize {
+        self.places += 1;
+        self.places
     }
 
     fn set(&mut self, name: &str, value: &str, origin: Origin) {
-        match self.variables.iter_mut().find(|variable| variable.name == name) {
-            Some(variable) if variable.origin == origin => value.clone_into(&mut variable.value),
-            Some(_) => {
-                self.variables.retain(|variable| variable.name != name);
-                self.push(name, value, origin);
+        let place = self.next_place();
+        self.size += value.len();
+        match self.variables.get_mut(name) {
+            Some(variable) => {
+                self.size -= variable.value.len();
+                value.clone_into(&mut variable.value);
+                // One that changes from ENV to ARG, or back, goes to the end of its new kind.
+                if variable.origin != origin {
+                    variable.origin = origin;
+                    variable.place = place;
+                }
             }
-            None => self.push(name, value, origin),
+            None => {
+                self.size += name.len() + ENTRY;
+                let variable = Variable { value: value.to_owned(), origin, place };
+                self.variables.insert(name.to_owned(), variable);
+            }
         }
-    }
-
-    fn push(&mut self, name: &str, value: &str, origin: Origin) {
-        self.variables.push(Variable { name: name.to_owned(), value: value.to_owned(), origin });
     }
 }

@@ -1,11 +1,14 @@
 //! The stages of a file before anything is resolved: what each is based on, what it is called, which
 //! one is wanted, and every mistake that can be seen without knowing an image (section 7).
 
+use std::collections::BTreeMap;
+
 use castoff_dockerfile::lint::{Rule, is_skipped_above};
 use castoff_dockerfile::{Diagnostic, Dockerfile, Instruction, InstructionKind, Spanned, Stage, suggest};
 use castoff_oci::{Platform, Reference};
 
 use crate::contexts;
+use crate::cycles;
 use crate::globals::{self, BuildArgs, Globals};
 use crate::lint::{invalid_default_arg_in_from, undefined_arg_in_from};
 use crate::place::{Checked, Place};
@@ -23,7 +26,12 @@ pub(crate) struct Survey<'a> {
     /// Index of the wanted stage.
     pub(crate) target: usize,
     pub(crate) epoch: Option<i64>,
+    /// The stages of each folded name, ascending.
+    names: BTreeMap<String, Vec<usize>>,
 }
+
+/// Most errors that are reported of one file.
+const MOST_ERRORS: usize = 1000;
 
 /// A stage and what its FROM line means.
 pub(crate) struct StageInfo<'a> {
@@ -76,14 +84,24 @@ impl<'a> Survey<'a> {
         let globals = Globals::of(dockerfile, options, target_platform, BuildArgs::Used).map_err(one)?;
         let defaults = Globals::of(dockerfile, options, target_platform, BuildArgs::Ignored).ok();
         let epoch = globals::epoch(&globals, dockerfile, options).map_err(one)?;
+        let mut names: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, stage) in dockerfile.stages.iter().enumerate() {
+            if let Some(name) = &stage.from.name {
+                names.entry(name.value.to_lowercase()).or_default().push(index);
+            }
+        }
+        let stages = Vec::new();
         let mut survey =
-            Survey { dockerfile, options, target_platform, globals, stages: Vec::new(), target: 0, epoch };
+            Survey { dockerfile, options, target_platform, globals, stages, target: 0, epoch, names };
         let mut errors = Vec::new();
         for syntax in &dockerfile.stages {
             match survey.stage(syntax, defaults.as_ref()) {
                 Ok(stage) => survey.stages.push(stage),
                 Err(error) => {
                     errors.push(error);
+                    if errors.len() == MOST_ERRORS {
+                        return Err(errors);
+                    }
                     // A placeholder keeps the numbers of the later stages right.
                     survey.stages.push(StageInfo::broken(syntax));
                 }
@@ -125,11 +143,8 @@ impl<'a> Survey<'a> {
         if let Some(index) = self.named(&folded, stage) {
             return Ok(Source::Root(Root::Stage(index)));
         }
-        let names = self.dockerfile.stages.iter().map(|stage| stage.from.name.as_ref());
-        let later =
-            names.enumerate().find(|(_, name)| name.is_some_and(|name| name.value.to_lowercase() == folded));
-        if let Some((index, _)) = later {
-            return Ok(Source::Later(index));
+        if let Some(index) = self.names.get(&folded).and_then(|later| later.first()) {
+            return Ok(Source::Later(*index));
         }
         if let Some((key, context)) = contexts::find(self.options, from.word, self.target_platform) {
             return Ok(Source::Root(context_root(key, context, self.target_platform)));
@@ -149,7 +164,8 @@ impl<'a> Survey<'a> {
 
     /// Returns the latest stage of a folded name among the first ones (D-114).
     fn named(&self, name: &str, before: usize) -> Option<usize> {
-        self.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(name))
+        let known = self.names.get(name)?;
+        known[..known.partition_point(|index| *index < before)].last().copied()
     }
 
     fn names_before(&self, before: usize) -> impl Iterator<Item = &str> {
@@ -230,7 +246,7 @@ impl<'a> Survey<'a> {
     /// Reports names that no global ARG declares and that are not predefined (D-330).
     fn undeclared(&self, unset: &[String], place: Place, warnings: &mut Vec<Diagnostic>) {
         for name in unset {
-            if self.globals.names().any(|known| known == name) {
+            if self.globals.knows(name) {
                 continue;
             }
             let message = undefined_arg_in_from::message(name, suggest(name, self.globals.names()));
@@ -240,7 +256,7 @@ impl<'a> Survey<'a> {
 
     /// Returns a hint for a word that used names without a value: one of them may be misspelt.
     fn argument_hint(&self, unset: &[String]) -> Option<String> {
-        let misspelt = unset.iter().find(|name| self.globals.names().all(|known| known != *name))?;
+        let misspelt = unset.iter().find(|name| !self.globals.knows(name))?;
         did_you_mean(misspelt, self.globals.names())
     }
 
@@ -271,25 +287,19 @@ impl<'a> Survey<'a> {
                         Ok(Source::Root(_)) => {}
                         Err(error) => errors.push(error),
                     }
+                    if errors.len() >= MOST_ERRORS {
+                        return errors;
+                    }
                 }
             }
             edges.push(needs);
         }
-        let reaches = |start: usize, goal: usize| {
-            let (mut open, mut seen) = (vec![start], vec![false; edges.len()]);
-            while let Some(index) = open.pop() {
-                if index == goal {
-                    return true;
-                }
-                if !std::mem::replace(&mut seen[index], true) {
-                    open.extend(edges[index].iter().map(|(next, _)| *next));
-                }
-            }
-            false
-        };
+        let plain: Vec<Vec<usize>> =
+            edges.iter().map(|needs| needs.iter().map(|(other, _)| *other).collect()).collect();
+        let cycles = cycles::numbers(&plain);
         for (index, needs) in edges.iter().enumerate() {
             // An edge to a stage above cannot close a cycle without one to a stage below.
-            let closing = needs.iter().find(|(other, _)| *other >= index && reaches(*other, index));
+            let closing = needs.iter().find(|(other, _)| *other >= index && cycles[*other] == cycles[index]);
             if let Some((_, place)) = closing {
                 let name = self.stage_name(index);
                 errors.push(place.error(format!("circular dependency detected on stage: {name}")));

@@ -1,5 +1,7 @@
 //! What checks look at, and where they put what they find.
 
+use std::collections::BTreeMap;
+
 use crate::fix::Edit;
 use crate::lines::offset;
 use crate::{Diagnostic, Dockerfile, From, Instruction, Severity, Span, Spanned, Stage};
@@ -27,17 +29,20 @@ pub(super) struct Place<'a> {
 impl<'a> File<'a> {
     pub(super) fn new(dockerfile: &'a Dockerfile, source: &'a str, options: &LintOptions) -> File<'a> {
         let stages = &dockerfile.stages;
-        let name = |index: usize| stages[index].from.name.as_ref().map(|name| name.value.to_lowercase());
         // The folded name is compared with the word as it is (D-117), and the latest one counts (D-114).
-        let base = |index: usize| {
-            (0..index).rev().find(|earlier| name(*earlier).as_ref() == Some(&stages[index].from.image.value))
-        };
-        let wanted = options.target.as_ref().map(|target| target.to_lowercase());
-        let target = match wanted {
-            Some(wanted) => (0..stages.len()).rev().find(|index| name(*index).as_ref() == Some(&wanted)),
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        let mut bases = Vec::with_capacity(stages.len());
+        for (index, stage) in stages.iter().enumerate() {
+            bases.push(names.get(&stage.from.image.value).copied());
+            if let Some(name) = &stage.from.name {
+                names.insert(name.value.to_lowercase(), index);
+            }
+        }
+        let target = match &options.target {
+            Some(wanted) => names.get(&wanted.to_lowercase()).copied(),
             None => stages.len().checked_sub(1),
         };
-        File { dockerfile, source, bases: (0..stages.len()).map(base).collect(), target }
+        File { dockerfile, source, bases, target }
     }
 
     /// Returns the stages with their numbers.

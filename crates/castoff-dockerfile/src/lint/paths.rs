@@ -9,6 +9,12 @@ pub(super) struct Directory(String);
 /// Stands for the unknown directory of the base image. No path of an instruction contains it.
 const UNKNOWN: &str = "\0";
 
+/// No directory has a longer path, in bytes.
+const LONGEST: usize = 4095;
+
+/// Most paths that a check remembers; it looks through them for every command.
+pub(super) const MOST: usize = 1000;
+
 impl Directory {
     /// Returns the directory at the start of a stage that is not based on another one.
     pub(super) fn unknown() -> Directory {
@@ -17,7 +23,8 @@ impl Directory {
 
     /// Goes where a WORKDIR leads.
     pub(super) fn enter(&mut self, written: &str) {
-        self.0 = self.resolve(written).unwrap_or_else(|| UNKNOWN.to_owned());
+        let entered = self.resolve(written).filter(|path| path.len() <= LONGEST);
+        self.0 = entered.unwrap_or_else(|| UNKNOWN.to_owned());
     }
 
     /// Returns a path from the root, or from the unknown directory; `None` when it has variables or
@@ -26,21 +33,21 @@ impl Directory {
         if written.contains(['$', '`', '*', '?', '[', '~', '\0']) {
             return None;
         }
-        let start = if written.starts_with('/') { "" } else { self.0.as_str() };
-        let mut parts: Vec<&str> = Vec::new();
-        for part in start.split('/').chain(written.split('/')) {
+        let start = if written.starts_with('/') { "" } else { self.0.trim_end_matches('/') };
+        let mut path = start.to_owned();
+        for part in written.split('/') {
             match part {
                 "" | "." => {}
                 // Leaving the unknown directory leads nowhere that is known.
-                ".." if parts.last() == Some(&UNKNOWN) => return None,
-                ".." => {
-                    parts.pop();
+                ".." if path == UNKNOWN => return None,
+                ".." => path.truncate(path.rfind('/').unwrap_or(0)),
+                part => {
+                    path.push('/');
+                    path.push_str(part);
                 }
-                part => parts.push(part),
             }
         }
-        let path = parts.join("/");
-        Some(if path.starts_with(UNKNOWN) { path } else { format!("/{path}") })
+        Some(if path.is_empty() { "/".to_owned() } else { path })
     }
 }
 

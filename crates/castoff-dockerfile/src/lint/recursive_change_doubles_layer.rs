@@ -26,8 +26,12 @@ fn run(file: &File<'_>, findings: &mut Findings) {
             match &instruction.kind {
                 InstructionKind::Workdir(word) => directory.enter(&word.value),
                 InstructionKind::Copy(copy) | InstructionKind::Add(copy) => {
+                    let left = paths::MOST.saturating_sub(copied.len());
                     copied.extend(
-                        paths::written(copy, &directory).into_iter().map(|path| (path, instruction.lines.0)),
+                        paths::written(copy, &directory)
+                            .into_iter()
+                            .map(|path| (path, instruction.lines.0))
+                            .take(left),
                     );
                 }
                 InstructionKind::Run(run) => {

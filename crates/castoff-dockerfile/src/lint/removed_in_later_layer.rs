@@ -26,8 +26,12 @@ fn run(file: &File<'_>, findings: &mut Findings) {
             match &instruction.kind {
                 InstructionKind::Workdir(word) => directory.enter(&word.value),
                 InstructionKind::Copy(copy) | InstructionKind::Add(copy) => {
+                    let left = paths::MOST.saturating_sub(added.len());
                     added.extend(
-                        paths::written(copy, &directory).into_iter().map(|path| (path, instruction.lines.0)),
+                        paths::written(copy, &directory)
+                            .into_iter()
+                            .map(|path| (path, instruction.lines.0))
+                            .take(left),
                     );
                 }
                 InstructionKind::Run(run) => {
@@ -47,7 +51,9 @@ fn run(file: &File<'_>, findings: &mut Findings) {
                             break;
                         }
                     }
-                    added.extend(downloads(&commands, &directory).map(|path| (path, instruction.lines.0)));
+                    let left = paths::MOST.saturating_sub(added.len());
+                    let downloads = downloads(&commands, &directory).take(left);
+                    added.extend(downloads.map(|path| (path, instruction.lines.0)));
                 }
                 _ => {}
             }

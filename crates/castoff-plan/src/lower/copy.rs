@@ -131,6 +131,7 @@ impl StageLowering<'_, '_> {
             let options = ExpandOptions { escape: '\\', variable: &variable, quotes: false };
             let expanded = expand(&body, &options).map_err(|error| place.error(error.to_string()))?;
             self.undefined(here, place, &expanded.unset);
+            self.plan.budget.spend(expanded.text.len(), place)?;
             body = expanded.text;
         }
         Ok(CopySource::Inline { name, content: body.into_bytes() })

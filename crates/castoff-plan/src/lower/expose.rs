@@ -7,6 +7,7 @@ use castoff_dockerfile::expand::{ExpandOptions, expand_words};
 use castoff_dockerfile::lint::expose_proto_casing;
 use serde_json::{Map, Value};
 
+use crate::budget::ENTRY;
 use crate::lint::expose_invalid_format;
 use crate::place::Checked;
 
@@ -32,6 +33,8 @@ impl StageLowering<'_, '_> {
                     self.warn(here, place, &expose_proto_casing::RULE, message);
                 }
                 let protocol = port.protocol.to_lowercase();
+                let count = usize::from(port.last - port.first) + 1;
+                self.plan.budget.spend(count * ENTRY, place)?;
                 ports.extend((port.first..=port.last).map(|number| format!("{number}/{protocol}")));
             }
         }
@@ -49,6 +52,7 @@ impl StageLowering<'_, '_> {
         let options = ExpandOptions { escape, variable: &variable, quotes: true };
         let words = expand_words(&word.value, &options).map_err(|error| place.error(error.to_string()))?;
         self.undefined(here, place, &words.unset);
+        self.plan.budget.spend(words.words.iter().map(String::len).sum(), place)?;
         Ok(words.words)
     }
 }

@@ -1,9 +1,12 @@
 //! FROM: what a stage starts with (D-119 to D-126).
 
+use std::collections::BTreeMap;
+
 use castoff_graph::{LocalName, Op, SourceOp, Vertex, VertexId};
 use castoff_oci::{ImageConfig, Platform};
 
 use crate::Question;
+use crate::budget::ENTRY;
 use crate::lint::invalid_base_image_platform;
 use crate::names::StepNames;
 use crate::paths;
@@ -34,6 +37,8 @@ pub(super) fn base(
         Root::Stage(index) => {
             let mut state =
                 plan.stages[*index].clone().expect("the base of a needed stage is needed, and is above it");
+            // One copy for the stage, and one for what the plan says of it.
+            plan.budget.spend(2 * (state.size + state.scope.size()), stage.place())?;
             state.config.config.on_build = None;
             state
         }
@@ -131,7 +136,9 @@ fn image(
         names.platform = Some(platform.clone());
     }
     let vertex = image_vertex(plan, question, Some(stage), Some(names));
-    Ok(state(vertex, config, platform))
+    let state = state(vertex, config, platform);
+    plan.budget.spend(2 * (state.size + state.scope.size()), stage.place())?;
+    Ok(state)
 }
 
 /// Returns the config that a stage based on an image starts from (D-124).
@@ -208,14 +215,36 @@ fn state(vertex: VertexId, mut config: ImageConfig, platform: Platform) -> Stage
     if !config.config.working_dir.is_empty() {
         config.config.working_dir = paths::absolute("/", &config.config.working_dir);
     }
-    let scope = Scope::of_image(config.config.env.as_deref().unwrap_or_default());
-    StageState { vertex, config, history: Vec::new(), scope, platform, workdir_set: false }
+    let env = config.config.env.as_deref().unwrap_or_default();
+    let scope = Scope::of_image(env);
+    let mut env_places = BTreeMap::new();
+    for (place, entry) in env.iter().enumerate() {
+        let name = entry.split('=').next().unwrap_or_default();
+        env_places.entry(name.to_owned()).or_insert(place);
+    }
+    let size =
+        config.history.iter().map(|entry| ENTRY + entry.created_by.as_ref().map_or(0, String::len)).sum();
+    StageState { vertex, config, history: Vec::new(), scope, env_places, size, platform, workdir_set: false }
+}
+
+/// Sets a variable of the config and of the stage: in place, or at the end (D-109).
+pub(super) fn set_env(state: &mut StageState, name: &str, value: &str) {
+    state.scope.set_env(name, value);
+    let env = state.config.config.env.get_or_insert_default();
+    let entry = format!("{name}={value}");
+    state.size += entry.len() + ENTRY;
+    match state.env_places.get(name) {
+        Some(place) => env[*place] = entry,
+        None => {
+            state.env_places.insert(name.to_owned(), env.len());
+            env.push(entry);
+        }
+    }
 }
 
 /// Adds PATH where the base has none (D-111).
 fn add_default_path(state: &mut StageState) {
     if state.config.config.variable("PATH").is_none() && state.platform.os != "windows" {
-        state.config.config.env.get_or_insert_default().push(format!("PATH={DEFAULT_PATH}"));
-        state.scope.set_env("PATH", DEFAULT_PATH);
+        set_env(state, "PATH", DEFAULT_PATH);
     }
 }

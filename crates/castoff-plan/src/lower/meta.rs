@@ -5,12 +5,16 @@ use castoff_dockerfile::{ArgDeclaration, KeyValues, Spanned};
 use castoff_graph::{Op, WorkdirOp};
 use serde_json::{Map, Value};
 
+use crate::budget::ENTRY;
 use crate::lint::workdir_relative_path;
 use crate::paths;
 use crate::place::Checked;
 
 use super::signal::is_signal;
-use super::{Here, StageLowering};
+use super::{Here, StageLowering, from};
+
+/// Longest path that the kernel takes.
+const LONGEST_PATH: usize = 4095;
 
 impl StageLowering<'_, '_> {
     pub(super) fn arg(&mut self, here: Here<'_>, declarations: &[ArgDeclaration]) -> Checked<()> {
@@ -26,6 +30,8 @@ impl StageLowering<'_, '_> {
                 (None, Some(default)) => Some(self.word(here, default)?),
                 (None, None) => survey.globals.get(name).map(str::to_owned),
             };
+            let length = name.len() + value.as_ref().map_or(0, String::len);
+            self.plan.budget.spend(length + ENTRY, here.at(&declaration.name))?;
             recorded.push(' ');
             recorded.push_str(name);
             if let Some(value) = &value {
@@ -42,14 +48,7 @@ impl StageLowering<'_, '_> {
         let pairs = self.pairs(here, pairs)?;
         self.record(pairs_text("ENV", &pairs), None);
         for (name, value) in &pairs {
-            self.state.scope.set_env(name, value);
-            let env = self.state.config.config.env.get_or_insert_default();
-            let entry = format!("{name}={value}");
-            let known = env.iter_mut().find(|known| known.split('=').next() == Some(name));
-            match known {
-                Some(known) => *known = entry,
-                None => env.push(entry),
-            }
+            from::set_env(&mut self.state, name, value);
         }
         Ok(())
     }
@@ -129,6 +128,10 @@ impl StageLowering<'_, '_> {
         }
         self.state.workdir_set = true;
         let path = paths::absolute(self.workdir_path(), &written);
+        if path.len() > LONGEST_PATH {
+            let message = format!("the working directory has more than {LONGEST_PATH} bytes");
+            return Err(here.at(word).error(message));
+        }
         self.state.config.config.working_dir.clone_from(&path);
         let created_by = format!("WORKDIR {path}");
         if path == "/" {
@@ -149,5 +152,9 @@ impl StageLowering<'_, '_> {
 }
 
 fn pairs_text(keyword: &str, pairs: &[(String, String)]) -> String {
-    pairs.iter().fold(keyword.to_owned(), |text, (name, value)| format!("{text} {name}={value}"))
+    let mut text = keyword.to_owned();
+    for (name, value) in pairs {
+        text.extend([" ", name, "=", value]);
+    }
+    text
 }

@@ -54,6 +54,9 @@ impl StageLowering<'_, '_> {
         let network = self.network(here, run.network.as_ref())?;
         let security = self.security(here, run.security.as_ref())?;
         let name = self.step_name(here, "", &process.suffix, &masked);
+        // The environment and the user are in the step, the arguments in the history.
+        let repeated = 2 * self.state.scope.size() + self.state.config.config.user.len();
+        self.plan.budget.spend(repeated, here.place())?;
         let arguments = self.state.scope.history_arguments();
         let counted = if arguments.is_empty() { Vec::new() } else { vec![format!("|{}", arguments.len())] };
         let words = [counted, arguments, process.argv.clone()].concat();

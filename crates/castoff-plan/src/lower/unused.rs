@@ -1,5 +1,7 @@
 //! Build arguments that nothing declares (D-093).
 
+use std::collections::BTreeSet;
+
 use castoff_dockerfile::{Diagnostic, Instruction, InstructionKind};
 
 use crate::place::Place;
@@ -25,7 +27,7 @@ const PREDEFINED: [&str; 12] = [
 /// Returns one warning that names the build arguments without effect. It is about the command line, so
 /// its place is none: lines (0, 0).
 pub(super) fn build_args(survey: &Survey<'_>, reached: &Reached) -> Option<Diagnostic> {
-    let mut declared: Vec<&str> = survey.globals.declared().collect();
+    let mut declared: BTreeSet<&str> = BTreeSet::new();
     for index in &reached.stages {
         let stage = &survey.stages[*index];
         let triggers = reached.triggers.get(index).map(Vec::as_slice).unwrap_or_default();
@@ -33,7 +35,8 @@ pub(super) fn build_args(survey: &Survey<'_>, reached: &Reached) -> Option<Diagn
     }
     let mut unused: Vec<&str> = Vec::new();
     for (name, _) in &survey.options.build_args {
-        let known = declared.contains(&name.as_str())
+        let known = declared.contains(name.as_str())
+            || survey.globals.declares(name)
             || PREDEFINED.contains(&name.as_str())
             || name.starts_with("BUILDKIT_")
             || super::run::is_proxy(name);

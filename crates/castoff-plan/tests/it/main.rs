@@ -8,6 +8,7 @@ mod config;
 mod copy;
 mod errors;
 mod from;
+mod large;
 mod laws;
 mod mount;
 mod names;
