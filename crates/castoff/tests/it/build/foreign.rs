@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::kit::{Done, Kit, with_steps, with_steps_as_each_user};
+use super::kit::{Done, Kit, platforms, with_steps, with_steps_as_each_user};
 
 /// Returns the foreign busybox. Outside of CI it may be missing.
 fn busybox() -> Option<PathBuf> {
@@ -54,6 +54,40 @@ fn steps_of_another_architecture_run_by_an_emulator() {
             assert!(!name.contains("qemu"), "{name}");
         }
         drop(kit.build(&format!("{BASE}RUN exit 3\n"), &ARM64).fails().says("exit code: 3"));
+    });
+}
+
+// B-166, B-167, D-321: in one build each platform's steps are its own, and what they share is done once.
+#[test]
+fn steps_of_two_platforms_run_in_one_build() {
+    with_steps(|kit| {
+        if !with_busybox(kit) {
+            return;
+        }
+        let dockerfile = format!(
+            "FROM --platform=$BUILDPLATFORM busybox AS shared\nRUN echo once > /once\n\
+             FROM busybox AS base-amd64\n{}\
+             FROM base-$TARGETARCH\nCOPY --from=shared /once /\nRUN uname -m > /machine\n",
+            BASE.replace("FROM scratch", "FROM scratch AS base-arm64")
+        );
+        let output = ["-t", "both", "-o", "type=oci,dest=both.tar"];
+        let done =
+            kit.build(&dockerfile, &[&["--platform", "linux/arm64,linux/amd64"], &output[..]].concat());
+        let executed = done.succeeds();
+        let executed = executed.executed();
+        assert_eq!(executed.iter().filter(|step| **step == "RUN echo once > /once").count(), 1);
+        assert_eq!(executed.iter().filter(|step| **step == "RUN uname -m > /machine").count(), 2);
+        let machines: Vec<(String, String)> = platforms(&kit.path("both.tar"))
+            .into_iter()
+            .map(|(platform, _, layers)| (platform, layers.last().unwrap().text("machine").to_owned()))
+            .collect();
+        let expected = [("linux/arm64", "aarch64\n"), ("linux/amd64", "x86_64\n")];
+        assert_eq!(machines, expected.map(|(platform, machine)| (platform.to_owned(), machine.to_owned())));
+        let run = |flags: &[&str]| {
+            let done = kit.castoff(&[&["run"], flags, &["both", "uname", "-m"]].concat()).succeeds();
+            done.text().to_owned()
+        };
+        assert_eq!((run(&[]), run(&ARM64)), ("x86_64\n".to_owned(), "aarch64\n".to_owned()));
     });
 }
 
