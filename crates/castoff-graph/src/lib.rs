@@ -20,7 +20,7 @@ pub mod remote;
 pub use graph::{BuildGraph, GraphError, Origin, Vertex, VertexId};
 pub use key::{CacheKey, Difference, KeyRecipe};
 pub use op::{
-    Chmod, CopyKind, CopyOp, CopySource, ExtraHost, LocalName, Mount, NetworkMode, Op, Owner, RunOp, Script,
-    SecurityMode, Sharing, SourceOp, Ulimit, WorkdirOp,
+    Chmod, CopyKind, CopyOp, CopySource, DeviceRequest, ExtraHost, LocalName, Mount, NetworkMode, Op, Owner,
+    RunOp, Script, SecurityMode, Sharing, SourceOp, Ulimit, WorkdirOp,
 };
 pub use output::{ImageOutput, PlannedHistory};

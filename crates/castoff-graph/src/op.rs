@@ -79,6 +79,8 @@ pub struct RunOp {
     pub security: SecurityMode,
     /// Mounts in the order written.
     pub mounts: Vec<Mount>,
+    /// Devices of the machine that the step asks for.
+    pub devices: Vec<DeviceRequest>,
     /// A here-document with a shebang, put into the step as a file and run (D-056).
     pub script: Option<Script>,
     /// Lines of /etc/hosts; only the names are in the key.
@@ -98,6 +100,15 @@ pub struct Script {
     pub path: String,
     /// Content, executable.
     pub content: Vec<u8>,
+}
+
+/// A device that a step asks for (D-178).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceRequest {
+    /// `vendor/class`, `vendor/class=name`, `vendor/class=*`, or a class that devices are marked with.
+    pub name: String,
+    /// Whether its absence fails the step.
+    pub required: bool,
 }
 
 /// A host name and its addresses.
@@ -175,6 +186,8 @@ pub enum Mount {
         sharing: Sharing,
         /// Initial content: a vertex and an absolute path in it.
         initial: Option<(VertexId, String)>,
+        /// Absolute path in the directory of what appears; `/` for all of it.
+        source: String,
         /// Mode of the directory when created.
         mode: u32,
         /// Owner when created.

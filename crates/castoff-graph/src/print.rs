@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::remote::{GitSource, GitTime, redacted};
 use crate::{
-    BuildGraph, Chmod, CopyKind, CopyOp, CopySource, ImageOutput, LocalName, Mount, NetworkMode, Op, Owner,
-    RunOp, SecurityMode, Sharing, SourceOp, Vertex,
+    BuildGraph, Chmod, CopyKind, CopyOp, CopySource, DeviceRequest, ImageOutput, LocalName, Mount,
+    NetworkMode, Op, Owner, RunOp, SecurityMode, Sharing, SourceOp, Vertex,
 };
 
 /// Returns the graph and its outputs as text, inputs first.
@@ -245,6 +245,10 @@ fn run_details(run: &RunOp, details: &mut Vec<(&'static str, String)>) {
         SecurityMode::Insecure => details.push(("security", "insecure".to_owned())),
     }
     details.extend(run.mounts.iter().map(|mount| ("mount", mount_text(mount))));
+    let required = |request: &DeviceRequest| if request.required { " required" } else { "" };
+    details.extend(
+        run.devices.iter().map(|request| ("device", format!("{}{}", request.name, required(request)))),
+    );
     if let Some(script) = &run.script {
         let content = String::from_utf8_lossy(&script.content);
         details.push(("script", format!("{} {}", script.path, quoted(&content))));
@@ -264,7 +268,7 @@ fn mount_text(mount: &Mount) -> String {
         Mount::Bind { target, from, source, writable } => {
             format!("bind {target} from {from}:{source}{}", if *writable { " rw" } else { "" })
         }
-        Mount::Cache { target, id, sharing, initial, mode, uid, gid, writable } => {
+        Mount::Cache { target, id, sharing, initial, source, mode, uid, gid, writable } => {
             let sharing = match sharing {
                 Sharing::Shared => "shared",
                 Sharing::Private => "private",
@@ -272,8 +276,11 @@ fn mount_text(mount: &Mount) -> String {
             };
             let initial =
                 initial.as_ref().map(|(from, source)| format!(" from {from}:{source}")).unwrap_or_default();
+            let source = if source == "/" { String::new() } else { format!(" source={source}") };
             let read_only = if *writable { "" } else { " ro" };
-            format!("cache {target} id={id} {sharing}{initial} mode={mode:04o} owner={uid}:{gid}{read_only}")
+            format!(
+                "cache {target} id={id} {sharing}{initial}{source} mode={mode:04o} owner={uid}:{gid}{read_only}"
+            )
         }
         Mount::Tmpfs { target, size } => {
             let size = size.map(|size| format!(" size={size}")).unwrap_or_default();

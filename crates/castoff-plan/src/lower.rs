@@ -2,6 +2,7 @@
 
 mod command;
 mod copy;
+mod device;
 mod expose;
 mod from;
 mod healthcheck;

@@ -71,7 +71,11 @@ pub(crate) fn mount_images<'a>(
 ) -> Result<Cow<'a, ProcessSpec>, Failure> {
     let overlays = spec.mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Overlay { lowers, .. } => Some(lowers),
-        MountKind::Bind { .. } | MountKind::Tmpfs { .. } | MountKind::Secret { .. } => None,
+        MountKind::Bind { .. }
+        | MountKind::Restricted { .. }
+        | MountKind::Within { .. }
+        | MountKind::Tmpfs { .. }
+        | MountKind::Secret { .. } => None,
     });
     let mut mounted: BTreeMap<&Lower, PathBuf> = BTreeMap::new();
     for lower in spec.lowers.iter().chain(overlays.flatten()) {

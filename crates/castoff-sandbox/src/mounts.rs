@@ -11,7 +11,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use crate::child::{Failure, Step};
 use crate::erofs;
-use crate::root::{Overlay, open_inside};
+use crate::root::{Overlay, open_beneath, open_inside};
 use crate::spec::{MountKind, MountSpec, ProcessSpec};
 use crate::sys;
 
@@ -169,6 +169,35 @@ fn mounted(
             }
             Ok(tree)
         }
+        MountKind::Restricted { source, writable, no_suid, no_devices, no_execution } => {
+            let tree = clone_tree(source).map_err(named)?;
+            let attributes =
+                [(!writable, RDONLY), (*no_suid, NOSUID), (*no_devices, NODEV), (*no_execution, NOEXEC)];
+            let attributes = attributes.iter().filter(|(set, _)| *set).fold(0, |all, (_, one)| all | one);
+            if attributes != 0 {
+                sys::set_mount_attributes(&tree, attributes).step("restricting a mount")?;
+            }
+            Ok(tree)
+        }
+        MountKind::Within { root, path, writable } => {
+            // What is opened is what is mounted, whatever becomes of the path meanwhile.
+            let shown = path.display().to_string();
+            let place = open_beneath(root, path).map_err(|error| match error {
+                Errno::XDEV => {
+                    let message = format!("`{shown}` leads out of its directory");
+                    Failure::said("opening the source of a mount", message)
+                }
+                error => Failure::kernel("opening the source of a mount", error, &shown),
+            })?;
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            let tree = rustix::mount::open_tree(&place, c"", flags).map_err(named)?;
+            if !writable {
+                sys::set_mount_attributes(&tree, RDONLY).step("making a mount read-only")?;
+            }
+            Ok(tree)
+        }
         MountKind::Overlay { lowers, upper, work, source, writable } => {
             let writable_in = Some((upper.as_path(), work.as_path()));
             let lowers = &erofs::directories(lowers);
@@ -285,6 +314,9 @@ fn devices(spec: &ProcessSpec, root: &OwnedFd) -> Result<(), Failure> {
         let path = format!("/dev/{name}");
         attach(root, &node, Path::new(&path)).map_err(|error| Failure::kernel("mounting", error, &path))?;
     }
+    if spec.privileged {
+        loop_devices(root, &device)?;
+    }
     let mut mounts = vec![
         ("/dev/pts", terminals()?),
         ("/dev/shm", tmpfs(Some(spec.shm_size), 0o1777, NOSUID | NODEV | NOEXEC)?),
@@ -295,6 +327,21 @@ fn devices(spec: &ProcessSpec, root: &OwnedFd) -> Result<(), Failure> {
     }
     for (path, mount) in &mounts {
         attach(root, mount, Path::new(path)).map_err(|error| Failure::kernel("mounting", error, path))?;
+    }
+    Ok(())
+}
+
+/// Lets a step with all rights mount images, as other builders do; any other device it may make itself.
+fn loop_devices(root: &OwnedFd, device: &OwnedFd) -> Result<(), Failure> {
+    let names =
+        std::iter::once("loop-control".to_owned()).chain((0..8).map(|number| format!("loop{number}")));
+    for name in names {
+        // Machines have as many as they like.
+        let Ok(node) = clone_tree(&Path::new("/dev").join(&name)) else { continue };
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(device, &name, flags, Mode::from_raw_mode(0o600)).step("filling /dev")?;
+        let path = format!("/dev/{name}");
+        attach(root, &node, Path::new(&path)).map_err(|error| Failure::kernel("mounting", error, &path))?;
     }
     Ok(())
 }

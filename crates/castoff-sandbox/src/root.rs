@@ -78,13 +78,21 @@ pub(crate) fn places(spec: &ProcessSpec) -> Result<Vec<(PathBuf, Place)>, Failur
         ["/proc", "/sys", "/dev"].iter().map(|path| (PathBuf::from(path), Place::Directory)).collect();
     for mount in &spec.mounts {
         let place = match &mount.kind {
-            MountKind::Bind { source, .. } => place_of(source, &mount.target)?,
+            MountKind::Bind { source, .. } | MountKind::Restricted { source, .. } => {
+                place_of(source, &mount.target)?
+            }
             MountKind::Overlay { lowers, source, .. } => {
                 let found = erofs::directories(lowers)
                     .into_iter()
                     .map(|lower| lower.join(source))
                     .find(|path| path.symlink_metadata().is_ok());
                 place_of(&found.unwrap_or_else(|| source.clone()), &mount.target)?
+            }
+            MountKind::Within { root, path, .. } => {
+                let found = open_beneath(root, path).and_then(rustix::fs::fstat);
+                // What cannot be opened is complained about when it is mounted.
+                let kind = found.map_or(FileType::Directory, |stat| FileType::from_raw_mode(stat.st_mode));
+                if kind == FileType::Directory { Place::Directory } else { Place::File }
             }
             MountKind::Tmpfs { .. } => Place::Directory,
             MountKind::Secret { .. } => Place::File,
@@ -360,6 +368,18 @@ fn copy_directory(stub: &OwnedFd, path: &Path, stat: &Stat) -> Result<(), Errno>
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     let _owner = rustix::fs::chownat(stub, path, Some(uid), Some(gid), AtFlags::empty());
     rustix::fs::chmodat(stub, path, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())
+}
+
+/// Opens a relative path in a directory, following links that stay in it. An absolute link, or one that
+/// leads above it, is EXDEV.
+pub(crate) fn open_beneath(root: &Path, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
+    if path.as_os_str().is_empty() {
+        return Ok(root);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
 }
 
 /// Opens a path inside a mounted tree, following links inside it.

@@ -134,6 +134,29 @@ pub enum MountKind {
         /// Whether the process may write to it.
         writable: bool,
     },
+    /// Something in a directory that others may be changing. Links in it are followed as long as they stay
+    /// in it; what leads out is an error.
+    Within {
+        /// The directory.
+        root: PathBuf,
+        /// Relative path in it of what is shown; empty for all of it.
+        path: PathBuf,
+        /// Whether the process may write to it.
+        writable: bool,
+    },
+    /// A file or directory, as a mount with less rights.
+    Restricted {
+        /// What is shown.
+        source: PathBuf,
+        /// Whether the process may write to it.
+        writable: bool,
+        /// Whether nothing in it changes the user of who runs it.
+        no_suid: bool,
+        /// Whether nothing in it is a device.
+        no_devices: bool,
+        /// Whether nothing in it is run.
+        no_execution: bool,
+    },
     /// Part of a stack of directories.
     Overlay {
         /// Layers, top first; at least one.

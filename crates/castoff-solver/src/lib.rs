@@ -36,4 +36,4 @@ pub use execute::{RunEnvironment, hosts_file};
 pub use process_root::ProcessRoot;
 pub use resolve::{ResolveError, Resolved, resolve};
 pub use step::{StepError, chain};
-pub use world::{HostFiles, IgnoreFile, LocalDirectory, MachineMode, SecretValue, World};
+pub use world::{DeviceGrant, HostFiles, IgnoreFile, LocalDirectory, MachineMode, SecretValue, World};

@@ -170,6 +170,9 @@ fn run_recipe(run: &RunOp, parent: Option<CacheKey>, known: &[Known]) -> KeyReci
     for limit in &run.ulimits {
         recipe.part(format!("ulimit {}", limit.name), format!("{}:{}", limit.soft, limit.hard));
     }
+    for request in &run.devices {
+        recipe.part(format!("device {}", request.name), if request.required { "required" } else { "" });
+    }
     if let Some(script) = &run.script {
         recipe.part(format!("script {}", script.path), String::from_utf8_lossy(&script.content));
     }
@@ -189,7 +192,8 @@ fn run_recipe(run: &RunOp, parent: Option<CacheKey>, known: &[Known]) -> KeyReci
 fn mount_text(mount: &Mount) -> String {
     match mount {
         Mount::Bind { source, writable, .. } => format!("bind {source} writable={writable}"),
-        Mount::Cache { writable, .. } => format!("cache writable={writable}"),
+        Mount::Cache { source, writable, .. } if source == "/" => format!("cache writable={writable}"),
+        Mount::Cache { source, writable, .. } => format!("cache {source} writable={writable}"),
         Mount::Tmpfs { size, .. } => format!("tmpfs size={}", size.unwrap_or(0)),
         Mount::Secret { id, env, mode, uid, gid, required, .. } => {
             let env = env.as_deref().unwrap_or("");

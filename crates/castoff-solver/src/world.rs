@@ -10,7 +10,7 @@ use std::sync::Arc;
 use castoff_graph::LocalName;
 use castoff_graph::pattern::IgnorePatterns;
 use castoff_layer::{OpaqueXattr, Ownership};
-use castoff_sandbox::{Cancel, Emulator};
+use castoff_sandbox::{Cancel, Emulator, MountSpec};
 use castoff_ssh::Agent;
 use castoff_store::Store;
 
@@ -34,6 +34,10 @@ pub struct World {
     pub search_path: OsString,
     /// What runs the programs of other architectures, by Go's names of these, where castoff registers it.
     pub emulators: BTreeMap<String, Emulator>,
+    /// Where specifications of devices are.
+    pub device_directories: Vec<PathBuf>,
+    /// What steps get for the devices that they ask for, by the names that they use.
+    pub devices: BTreeMap<String, DeviceGrant>,
     /// What the machine allows.
     pub machine: MachineMode,
     /// Files of the machine that steps get a version of.
@@ -70,6 +74,17 @@ impl fmt::Debug for SecretValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("SecretValue(..)")
     }
+}
+
+/// What a step gets for a device.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceGrant {
+    /// Variables, which win over others of their names.
+    pub env: Vec<(String, String)>,
+    /// Nodes, files and directories of the machine.
+    pub mounts: Vec<MountSpec>,
+    /// Groups of the process beside its own.
+    pub groups: Vec<u32>,
 }
 
 /// How file systems are kept on this machine, decided once in `main`.

@@ -21,6 +21,7 @@ use crate::args::{
     BuildRequest, ContextSpec, FileSpec, NamedContextSource, PlanRequest, SecretSource, SecretSpec,
 };
 use crate::context::{self, DockerfileText};
+use crate::devices;
 use crate::export::{self, Outputs};
 use crate::ignored::ignored_sources;
 use crate::platforms;
@@ -114,6 +115,7 @@ pub fn build(
     world.agents = agents::load(&request.ssh)?;
     let planned = plan(&request.plan, world, events)?;
     platforms::settle(&planned, world)?;
+    devices::settle(&planned, &request.plan.entitlements.devices, world)?;
     let bodies = Bodies::new(world);
     let outputs = solve_and_export(request, &planned, world, &bodies, events);
     // What finished stays, whatever became of the rest. A build that wrote nothing does not wait for

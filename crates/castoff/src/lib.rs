@@ -8,6 +8,7 @@ pub mod args;
 pub mod build;
 pub mod command;
 pub mod context;
+mod devices;
 pub mod exit;
 pub mod export;
 pub mod host;

@@ -13,6 +13,7 @@ use castoff_store::{Boot, Lease, Store};
 use clap::ValueEnum as _;
 
 use crate::args::{Environment, GlobalArgs, Snapshotter};
+use crate::devices;
 use crate::host;
 
 /// An open store and what surrounds it. The lease keeps what the command uses from collection.
@@ -61,6 +62,8 @@ pub fn open(
         agents: Default::default(),
         search_path: environment.raw("PATH").map(ToOwned::to_owned).unwrap_or_default(),
         emulators: Default::default(),
+        device_directories: devices::directories(environment.raw("CASTOFF_CDI_SPEC_DIRS")),
+        devices: Default::default(),
         machine: mode(entered, options.jobs.unwrap_or_else(|| processors.max(4)), images),
         host: host::host_files(),
         cancel,

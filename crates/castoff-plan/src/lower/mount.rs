@@ -126,18 +126,15 @@ impl StageLowering<'_, '_> {
     fn cache(&mut self, fields: Fields, place: Place) -> Checked<Mount> {
         let target = self.mount_target(fields.target.as_deref(), place)?;
         let source = paths::absolute("/", fields.source.as_deref().unwrap_or("/"));
-        let initial = match fields.from.as_deref().filter(|from| !from.is_empty() && *from != "scratch") {
-            Some(word) => {
-                let vertex = self.source_vertex(&SourceName { word, flag: FromFlag::Mount, place })?;
-                Some((vertex, source))
-            }
-            None if source == "/" => None,
-            None => {
-                return Err(
-                    place.error("a cache mount with `source` and without `from` is not supported yet")
-                );
-            }
-        };
+        // Without anything to begin with, the source is a path in the cache itself (D-162).
+        let (initial, source) =
+            match fields.from.as_deref().filter(|from| !from.is_empty() && *from != "scratch") {
+                Some(word) => {
+                    let vertex = self.source_vertex(&SourceName { word, flag: FromFlag::Mount, place })?;
+                    (Some((vertex, source)), "/".to_owned())
+                }
+                None => (None, source),
+            };
         let id = fields.id.filter(|id| !id.is_empty()).unwrap_or_else(|| match fields.target.as_deref() {
             None | Some("") => target.clone(),
             Some(written) => paths::clean(written),
@@ -151,6 +148,7 @@ impl StageLowering<'_, '_> {
             id,
             sharing: fields.sharing.unwrap_or(Sharing::Shared),
             initial,
+            source,
             mode: fields.mode.unwrap_or(0o755),
             uid: fields.uid.unwrap_or(0),
             gid: fields.gid.unwrap_or(0),

@@ -29,9 +29,8 @@ pub(super) fn is_proxy(name: &str) -> bool {
 impl StageLowering<'_, '_> {
     pub(super) fn run(&mut self, here: Here<'_>, run: &Run) -> Checked<()> {
         let process = self.process(here, run)?;
-        if let Some(device) = run.devices.first() {
-            return Err(here.at(device).error("RUN --device is not supported yet"));
-        }
+        let devices =
+            run.devices.iter().map(|device| self.device(here, device)).collect::<Checked<Vec<_>>>()?;
         let mut mounts = Vec::new();
         for flag in &run.mounts {
             let agents = mounts.iter().filter(|mount| matches!(mount, Mount::Ssh { .. })).count();
@@ -73,6 +72,7 @@ impl StageLowering<'_, '_> {
             network,
             security,
             mounts,
+            devices,
             script: process.script,
             extra_hosts: options.extra_hosts.clone(),
             shm_size: options.shm_size,

@@ -179,6 +179,84 @@ fn keys_of_other_types_are_refused() {
 }
 
 #[test]
+fn a_source_without_a_beginning_is_a_path_in_the_cache() {
+    // D-160, D-162.
+    check(
+        &mounts("--mount=type=cache,target=/c,source=a/../../b"),
+        "mount: cache /c id=/c shared source=/b mode=0755 owner=0:0",
+    );
+    check(
+        &mounts("--mount=type=cache,target=/c,source=b,from=scratch"),
+        "mount: cache /c id=/c shared source=/b mode=0755 owner=0:0",
+    );
+}
+
+#[test]
+fn keys_stand_in_any_order_and_case() {
+    // D-146, D-147, D-148, D-149.
+    let cache = "mount: cache /c id=x locked mode=0700 owner=1:2 ro";
+    check(&mounts("--mount=type=cache,id=x,target=/c,sharing=locked,mode=0700,uid=1,gid=2,ro"), cache);
+    check(&mounts("--mount=readonly,gid=2,UID=1,Mode=0700,SHARING=locked,DST=/c,Id=x,TYPE=Cache"), cache);
+    check(
+        &mounts("--mount=rw=false,gid=2,uid=1,mode=700,sharing=locked,destination=/c,id=x,type=CACHE"),
+        cache,
+    );
+    check(&mounts("--mount=size=1k,target=/t,type=tmpfs"), "mount: tmpfs /t size=1024");
+    check(
+        &mounts("--mount=required,gid=2,id=s,type=secret"),
+        "mount: secret /run/secrets/s id=s required mode=0400 owner=0:2",
+    );
+    check(&mounts("--mount=src=a,dst=/t,readwrite"), "mount: bind /t from v2:/a rw");
+    check(&mounts("--mount=source=a,target=/t,rw,ro"), "mount: bind /t from v2:/a");
+    check(&mounts("--mount=source=a,target=/t,readonly=0"), "mount: bind /t from v2:/a rw");
+}
+
+#[test]
+fn values_with_commas_are_quoted() {
+    // D-146. Quotes without a backslash are those of the flag, which may have blanks in them.
+    check(
+        &mounts(r#"--mount=type=cache,\"target=/a,b\",id=x"#),
+        "mount: cache /a,b id=x shared mode=0755 owner=0:0",
+    );
+    check(
+        &mounts(r#"--mount="type=cache,target=/a b,id=x""#),
+        "mount: cache /a b id=x shared mode=0755 owner=0:0",
+    );
+}
+
+#[test]
+fn words_alone_are_few() {
+    // D-148.
+    for word in ["source", "src", "from", "id", "sharing", "mode", "uid", "gid", "size", "env", "type", "dst"]
+    {
+        let expected = format!("invalid field '{word}' must be a key=value pair");
+        check(&errors(&format!("--mount=target=/c,{word}")), &expected);
+    }
+}
+
+#[test]
+fn mounts_from_what_is_not_there_fail() {
+    // D-151, D-150.
+    let later =
+        build("FROM alpine AS a\nRUN --mount=from=b,target=/t x\nFROM alpine AS b\nCOPY --from=a / /\n");
+    assert!(later.errors().contains('b'), "{}", later.errors());
+    for kind in ["bind", "cache", "tmpfs", "secret,id=s", "ssh"] {
+        check(&errors(&format!("--mount=type={kind},target=/a/..")), "invalid mount target \"/\"");
+    }
+    check(&errors("--mount=type=tmpfs,target=/t,mode=0700"), "mode not allowed for \"tmpfs\" type mounts");
+    check(&errors("--mount=type=bind,target=/t,gid=1"), "gid not allowed for \"bind\" type mounts");
+    check(
+        &errors("--mount=type=cache,target=/t,required"),
+        "unexpected key 'required' for mount type 'cache'",
+    );
+    check(&errors("--mount=type=secret,id=s,size=1"), "unexpected key 'size' for mount type 'secret'");
+    check(
+        &errors("--mount=type=tmpfs,target=/t,sharing=shared"),
+        "invalid cache sharing set for tmpfs mount",
+    );
+}
+
+#[test]
 fn mounts_keep_their_order() {
     // D-153.
     check(

@@ -134,12 +134,21 @@ fn security_modes() {
 }
 
 #[test]
-fn devices_are_refused_aloud() {
-    // D-178.
+fn devices_are_asked_for_by_name() {
+    // D-178, D-061: not expanded.
+    let devices =
+        |flags: &str| build(&format!("FROM alpine\nENV V=v\nRUN {flags} x\n")).graph_lines(&["device"]);
+    check(&devices("--device=vendor.com/gpu"), "device: vendor.com/gpu");
+    check(&devices("--device=vendor.com/gpu=a,required"), "device: vendor.com/gpu=a required");
+    check(&devices("--device=required=true,name=vendor.com/gpu=*"), "device: vendor.com/gpu=* required");
+    check(&devices("--device=name=gpu,required=false --device=$V"), "device: gpu\ndevice: $V");
+    let errors = |flag: &str| build(&format!("FROM alpine\nRUN {flag} x\n")).errors();
+    check(&errors("--device=required"), "a device needs a name @2 `required`");
     check(
-        &build("FROM alpine\nRUN --device=vendor.com/gpu x\n").errors(),
-        "RUN --device is not supported yet @2 `vendor.com/gpu`",
+        &errors("--device=gpu,required=maybe"),
+        "invalid value for required: maybe @2 `gpu,required=maybe`",
     );
+    check(&errors("--device=gpu,size=1"), "unexpected key 'size' in 'size=1' @2 `gpu,size=1`");
 }
 
 #[test]

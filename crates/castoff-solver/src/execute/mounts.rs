@@ -53,9 +53,10 @@ pub(super) fn prepare(
                 let kind = bind(shared, &mut prepared, *from, mount_source(mount), *writable, messenger)?;
                 prepared.mounts.push(MountSpec { target: PathBuf::from(target), kind });
             }
-            Mount::Cache { target, writable, .. } => {
-                let source = sources.remove(&index).expect("every cache was taken above");
-                let kind = MountKind::Bind { source, writable: *writable };
+            Mount::Cache { target, source: path, writable, .. } => {
+                let root = sources.remove(&index).expect("every cache was taken above");
+                let path = PathBuf::from(path.trim_start_matches('/'));
+                let kind = MountKind::Within { root, path, writable: *writable };
                 prepared.mounts.push(MountSpec { target: PathBuf::from(target), kind });
             }
             Mount::Tmpfs { target, size } => prepared

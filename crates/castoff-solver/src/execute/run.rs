@@ -15,7 +15,7 @@ use crate::passwd;
 use crate::process_root::ProcessRoot;
 use crate::redact::Redactor;
 use crate::step::StepError;
-use crate::{HostFiles, World};
+use crate::{DeviceGrant, HostFiles, World};
 
 /// Docker's size of /dev/shm.
 const SHM_SIZE: u64 = 64 << 20;
@@ -119,6 +119,13 @@ pub(super) fn run(
         env.retain(|(existing, _)| existing != name);
         env.push((name.clone(), value.clone()));
     }
+    // What is optional and absent has no grant.
+    let grants: Vec<&DeviceGrant> =
+        op.devices.iter().filter_map(|request| world.devices.get(&request.name)).collect();
+    for (name, value) in grants.iter().flat_map(|grant| &grant.env) {
+        env.retain(|(existing, _)| existing != name);
+        env.push((name.clone(), value.clone()));
+    }
     // D-172
     if let Some(target) = &prepared.agent
         && !env.iter().any(|(name, _)| name == AGENT_VARIABLE)
@@ -139,6 +146,8 @@ pub(super) fn run(
     };
     let mut spec = environment.spec(world);
     spec.mounts = prepared.mounts;
+    spec.mounts.extend(grants.iter().flat_map(|grant| grant.mounts.iter().cloned()));
+    spec.groups.extend(grants.iter().flat_map(|grant| &grant.groups));
     spec.emulator = world.emulators.get(&op.platform.architecture).cloned();
     root.fill(&mut spec);
     spec.privileged = op.security == SecurityMode::Insecure;

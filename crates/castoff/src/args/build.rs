@@ -140,7 +140,7 @@ pub struct StepArgs {
     /// Limit of RUN steps, such as nofile=1024:2048
     #[arg(long, value_name = "TYPE=SOFT[:HARD]", allow_hyphen_values = true)]
     pub ulimit: Vec<String>,
-    /// Grant network.host, security.insecure or buildx.local.delete
+    /// Grant network.host, security.insecure, device[=NAME[,alias=NAME]] or buildx.local.delete
     #[arg(long, value_name = "ENTITLEMENT", allow_hyphen_values = true)]
     pub allow: Vec<String>,
 }

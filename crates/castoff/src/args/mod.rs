@@ -37,7 +37,7 @@ pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, 
 pub use request::{BuildRequest, PlanRequest, ProgressMode, RequestError, ValueError};
 pub use secret::{SecretError, SecretSource, SecretSpec};
 pub use ssh::{SshError, SshSpec};
-pub use step::{Entitlements, StepFlagError};
+pub use step::{DeviceEntitlement, Entitlements, StepFlagError};
 
 use crate::exit;
 

@@ -7,7 +7,7 @@ use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
 use super::fields;
 
 /// What steps may ask for beyond the default (B-010).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entitlements {
     /// `network.host`.
     pub network_host: bool,
@@ -15,6 +15,17 @@ pub struct Entitlements {
     pub security_insecure: bool,
     /// `buildx.local.delete`.
     pub local_delete: bool,
+    /// `device` and `device=...`.
+    pub devices: Vec<DeviceEntitlement>,
+}
+
+/// Devices that steps may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceEntitlement {
+    /// `vendor/class`, `vendor/class=*` or `vendor/class=name`; `None` is every device.
+    pub name: Option<String>,
+    /// What a Dockerfile may call it.
+    pub alias: Option<String>,
 }
 
 /// Why one of these flags is refused.
@@ -44,11 +55,11 @@ pub enum StepFlagError {
     #[error("network mode `{0}` is not supported: expected default, none or host")]
     Network(String),
     /// An entitlement that does not exist.
-    #[error("unknown entitlement `{0}`: expected network.host, security.insecure or buildx.local.delete")]
+    #[error(
+        "unknown entitlement `{0}`: expected network.host, security.insecure, device[=name[,alias=name]] or \
+         buildx.local.delete"
+    )]
     Entitlement(String),
-    /// An entitlement that is known but not built yet.
-    #[error("entitlement `{0}` is not supported yet")]
-    EntitlementUnsupported(String),
 }
 
 /// Reads one `--add-host` (B-009). Several addresses give several entries; an item that is an address
@@ -137,17 +148,62 @@ pub fn allow(text: &str, entitlements: &mut Entitlements) -> Result<(), StepFlag
         "network.host" => entitlements.network_host = true,
         "security.insecure" => entitlements.security_insecure = true,
         "buildx.local.delete" => entitlements.local_delete = true,
-        device if device == "device" || device.starts_with("device=") => {
-            return Err(StepFlagError::EntitlementUnsupported(device.to_owned()));
+        "device" => entitlements.devices.push(DeviceEntitlement::default()),
+        other => {
+            let device = other.strip_prefix("device=").and_then(device);
+            let unknown = || StepFlagError::Entitlement(other.to_owned());
+            entitlements.devices.push(device.ok_or_else(unknown)?);
         }
-        other => return Err(StepFlagError::Entitlement(other.to_owned())),
     }
     Ok(())
+}
+
+/// Reads `name[,alias=name]`, in which the name may have `name=` before it.
+fn device(text: &str) -> Option<DeviceEntitlement> {
+    let mut entitlement = DeviceEntitlement::default();
+    for field in text.split(',') {
+        match field.strip_prefix("alias=") {
+            Some(alias) if !alias.is_empty() && entitlement.alias.is_none() => {
+                entitlement.alias = Some(alias.to_owned());
+            }
+            Some(_) => return None,
+            None if entitlement.name.is_none() => {
+                let name = field.strip_prefix("name=").unwrap_or(field);
+                entitlement.name = Some(name.to_owned()).filter(|name| name.contains('/'));
+                entitlement.name.as_ref()?;
+            }
+            None => return None,
+        }
+    }
+    entitlement.name.is_some().then_some(entitlement)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // B-010
+    #[test]
+    fn devices_are_allowed_by_name() {
+        let check = |text: &str, expected: Option<(Option<&str>, Option<&str>)>| {
+            let mut entitlements = Entitlements::default();
+            let read = allow(text, &mut entitlements).ok().map(|()| entitlements.devices.remove(0));
+            let expected = expected.map(|(name, alias)| DeviceEntitlement {
+                name: name.map(str::to_owned),
+                alias: alias.map(str::to_owned),
+            });
+            assert_eq!(read, expected, "{text}");
+        };
+        check("device", Some((None, None)));
+        check("device=v.com/gpu", Some((Some("v.com/gpu"), None)));
+        check("device=v.com/gpu=a,alias=gpu", Some((Some("v.com/gpu=a"), Some("gpu"))));
+        check("device=name=v.com/gpu=*", Some((Some("v.com/gpu=*"), None)));
+        check("device=", None);
+        check("device=gpu", None);
+        check("device=alias=gpu", None);
+        check("device=v.com/gpu,v.com/other", None);
+        check("devices", None);
+    }
 
     // B-009
     #[test]

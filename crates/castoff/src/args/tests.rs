@@ -317,8 +317,8 @@ fn impossible_requests_are_refused() {
     );
     check(
         "--allow root .",
-        "invalid value `root` for `--allow`: unknown entitlement `root`: expected network.host, security.insecure or \
-         buildx.local.delete",
+        "invalid value `root` for `--allow`: unknown entitlement `root`: expected network.host, security.insecure, \
+         device[=name[,alias=name]] or buildx.local.delete",
     );
     let several = "--platform linux/amd64,linux/arm64";
     check(

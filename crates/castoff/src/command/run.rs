@@ -14,6 +14,7 @@ use castoff_solver::{
 use super::Context;
 use crate::args::{ContextArgs, PlanRequest, RunArgs};
 use crate::build;
+use crate::devices;
 use crate::exit;
 use crate::image;
 use crate::platforms;
@@ -92,7 +93,9 @@ fn stage(
         Ok(planned) => planned,
         Err(error) => return Ok(Err(report::failure(&error, &[], &mut io::stderr()))),
     };
-    if let Err(error) = platforms::settle(&planned, world) {
+    let ready = platforms::settle(&planned, world)
+        .and_then(|()| devices::settle(&planned, &request.entitlements.devices, world));
+    if let Err(error) = ready {
         return Ok(Err(report::failure(&error, &[], &mut io::stderr())));
     }
     let bodies = Bodies::new(world);

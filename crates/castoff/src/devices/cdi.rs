@@ -134,7 +134,9 @@ impl Spec {
         let spec: Spec =
             if is_json { serde_json::from_slice(text)? } else { serde_norway::from_slice(text)? };
         match spec.kind.split_once('/') {
-            Some((vendor, class)) if !vendor.is_empty() && !class.is_empty() && !class.contains(['/', '=']) => {
+            Some((vendor, class))
+                if !vendor.is_empty() && !class.is_empty() && !class.contains(['/', '=']) =>
+            {
                 Ok(spec)
             }
             _ => Err(SpecError::Kind(spec.kind)),
@@ -341,10 +343,14 @@ devices:
         assert_eq!(given.nodes, [pair("/dev/null", "/dev/gpu0")]);
         let mount = &given.mounts[0];
         assert_eq!((mount.source.as_str(), mount.target.as_str()), ("/opt/lib", "/lib/gpu"));
-        assert_eq!((mount.writable, mount.no_suid, mount.no_devices, mount.no_execution), (false, true, true, false));
+        assert_eq!(
+            (mount.writable, mount.no_suid, mount.no_devices, mount.no_execution),
+            (false, true, true, false)
+        );
         assert_eq!(given.groups, [7]);
         let refused = |edits: &str, what: &str| {
-            let text = format!(r#"{{"kind": "v.com/c", "devices": [{{"name": "d", "containerEdits": {edits}}}]}}"#);
+            let text =
+                format!(r#"{{"kind": "v.com/c", "devices": [{{"name": "d", "containerEdits": {edits}}}]}}"#);
             let device = Spec::parse(text.as_bytes(), true).unwrap().devices().remove(0);
             let expected = format!("the device `v.com/c=d` needs {what}, which castoff cannot give a step");
             assert_eq!(device.given().unwrap_err().to_string(), expected);
@@ -353,8 +359,14 @@ devices:
         refused(r#"{"intelRdt": {"closID": "x"}}"#, "`intelRdt`");
         refused(r#"{"netDevices": [{"hostInterfaceName": "e"}]}"#, "`netDevices`");
         refused(r#"{"deviceNodes": [{"path": "/dev/x", "uid": 5}]}"#, "`uid` of the node `/dev/x`");
-        refused(r#"{"deviceNodes": [{"path": "/dev/x", "permissions": "r"}]}"#, "`permissions` of the node `/dev/x`");
-        refused(r#"{"mounts": [{"hostPath": "/a", "containerPath": "/b", "type": "tmpfs"}]}"#, "a mount of type `tmpfs`");
+        refused(
+            r#"{"deviceNodes": [{"path": "/dev/x", "permissions": "r"}]}"#,
+            "`permissions` of the node `/dev/x`",
+        );
+        refused(
+            r#"{"mounts": [{"hostPath": "/a", "containerPath": "/b", "type": "tmpfs"}]}"#,
+            "a mount of type `tmpfs`",
+        );
         refused(
             r#"{"mounts": [{"hostPath": "/a", "containerPath": "/b", "options": ["idmap"]}]}"#,
             "the mount option `idmap`",

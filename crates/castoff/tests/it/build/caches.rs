@@ -11,7 +11,9 @@ fn a_source_in_a_cache_never_leads_out_of_it() {
             ln -s in/deep/../../.. /c/far\n";
         kit.build(fill, &[]).succeeds();
         let step = |source: &str| {
-            format!("FROM busybox\nRUN --mount=type=cache,id=c,source={source},target=/s cat /s/file > /seen\n")
+            format!(
+                "FROM busybox\nRUN --mount=type=cache,id=c,source={source},target=/s cat /s/file > /seen\n"
+            )
         };
         for source in ["in", "/in", "link", "in/back", "in/deep/.."] {
             assert_eq!(kit.files(&step(source), &[]).text("seen"), "in\n", "{source}");
@@ -46,7 +48,9 @@ fn caches_are_known_by_their_ids() {
 fn namespaces_keep_caches_apart() {
     with_steps(|kit| {
         let dockerfile = |text: &str| {
-            format!("FROM busybox\nRUN --mount=type=cache,target=/c echo {text} >> /c/log && cp /c/log /log\n")
+            format!(
+                "FROM busybox\nRUN --mount=type=cache,target=/c echo {text} >> /c/log && cp /c/log /log\n"
+            )
         };
         let log = |text: &str, namespace: &[&str]| {
             let flags: Vec<String> =
@@ -74,7 +78,8 @@ fn caches_that_begin_differently_are_different() {
             RUN --mount=type=cache,id=x,target=/c ls /c >> /seen\n\
             RUN --mount=source=/s,from=a,target=/c,id=x,type=cache cat /c/file >> /seen\n";
         assert_eq!(kit.files(dockerfile, &[]).text("seen"), "a\nb\nchanged\n");
-        let absent = "FROM busybox AS a\nFROM busybox\nRUN --mount=type=cache,target=/c,from=a,source=none true\n";
+        let absent =
+            "FROM busybox AS a\nFROM busybox\nRUN --mount=type=cache,target=/c,from=a,source=none true\n";
         drop(kit.build(absent, &[]).fails().says("none"));
     });
 }

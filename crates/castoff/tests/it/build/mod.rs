@@ -4,8 +4,10 @@
 mod agents;
 mod arguments;
 mod cache;
+mod caches;
 mod contexts;
 mod copies;
+mod devices;
 mod downloads;
 mod empty_registry;
 mod failures;
@@ -14,6 +16,7 @@ mod images;
 mod interruptions;
 mod kit;
 mod layers;
+mod mounting;
 mod mounts;
 mod outputs;
 mod platforms;
