@@ -20,7 +20,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::control::{self, Report};
 use crate::emulation::{self, Emulation, TRIAL_ARGUMENT};
-use crate::erofs;
 use crate::mounts;
 use crate::process;
 use crate::reap;
@@ -216,7 +215,6 @@ fn start(
     emulation: Option<&Emulation>,
 ) -> Result<libc::pid_t, Failure> {
     let memory = mounts::memory()?;
-    let spec = &*erofs::mount_images(spec, &memory)?;
     let places = root::places(spec)?;
     let tree = root::mount_root(spec, &memory, &places)?;
     mounts::attach_root(&tree, &memory)?;

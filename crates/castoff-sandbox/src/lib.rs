@@ -14,7 +14,7 @@ mod capability;
 mod child;
 mod control;
 mod emulation;
-mod erofs;
+mod images;
 mod mounts;
 mod probe;
 mod process;
@@ -32,10 +32,10 @@ mod user;
 pub use binfmt::{Emulator, Execution, amd64_level, architectures, execution};
 pub use cancel::Cancel;
 pub use child::child_main_if_requested;
-pub use erofs::{can_mount as can_mount_erofs, takes_images};
+pub use images::{ImageMounts, takes_images};
 pub use probe::{Ability, Machine, probe};
 pub use run::{Exit, RunError, Status, Stream, Usage, run};
 pub use spec::{
-    Lower, MountKind, MountSpec, Network, Output, ProcessSpec, ProvidedFile, Rlimit, SecretBytes, Stdin,
+    MountKind, MountSpec, Network, Output, ProcessSpec, ProvidedFile, Rlimit, SecretBytes, Stdin,
 };
 pub use user::{EnterError, EnterOptions, Entered, IdMap, enter_user_namespace};

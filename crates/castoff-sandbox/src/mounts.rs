@@ -10,7 +10,6 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::child::{Failure, Step};
-use crate::erofs;
 use crate::root::{Overlay, open_beneath, open_inside};
 use crate::spec::{MountKind, MountSpec, ProcessSpec};
 use crate::sys;
@@ -200,7 +199,6 @@ fn mounted(
         }
         MountKind::Overlay { lowers, upper, work, source, writable } => {
             let writable_in = Some((upper.as_path(), work.as_path()));
-            let lowers = &erofs::directories(lowers);
             let whole = Overlay { lowers, writable: writable_in, userxattr }.mount(memory)?;
             if !writable {
                 sys::set_mount_attributes(&whole, RDONLY).step("making a mount read-only")?;
@@ -441,7 +439,7 @@ pub(crate) fn memory() -> Result<OwnedFd, Failure> {
 }
 
 /// Makes a directory to attach something to; the same one for each of that name.
-pub(crate) fn place_in(memory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+fn place_in(memory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
     match rustix::fs::mkdirat(memory, name, Mode::from_raw_mode(0o700)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(Failure::kernel("making a directory in memory", error, name)),
@@ -449,7 +447,7 @@ pub(crate) fn place_in(memory: &OwnedFd, name: &str) -> Result<OwnedFd, Failure>
     open_inside(memory, Path::new(name), OFlags::PATH).step("opening a directory in memory")
 }
 
-pub(crate) fn move_to(mount: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
+fn move_to(mount: &OwnedFd, place: &OwnedFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mount, c"", place, c"", flags)
 }

@@ -209,12 +209,12 @@ fn cgroups() -> Ability {
 }
 
 fn erofs(entered: &Entered, directory: &Path) -> Ability {
-    let (ok, detail) = match crate::erofs::takes_images(directory) {
+    let (ok, detail) = match crate::images::takes_images(directory) {
         Err(reason) => (false, format!("{reason}: layers are unpacked")),
-        Ok(()) if *entered != Entered::Root => (
-            false,
-            "known to the kernel, but not mountable in a user namespace: layers are unpacked".to_owned(),
-        ),
+        Ok(()) if *entered != Entered::Root => {
+            let reason = "known to the kernel, but not mountable in a user namespace: layers are unpacked";
+            (false, reason.to_owned())
+        }
         Ok(()) => (true, "layers are mounted and not unpacked".to_owned()),
     };
     Ability { name: "erofs", ok, detail }

@@ -16,7 +16,6 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::child::{Failure, Step};
-use crate::erofs;
 use crate::spec::{MountKind, ProcessSpec};
 
 /// The kernel takes this many lower directories (`OVL_MAX_STACK`, fs/overlayfs/super.c).
@@ -42,12 +41,11 @@ pub(crate) fn mount_root(
     make_directory(memory, "stub")?;
     let empty = in_memory(memory, "empty");
     let stub = in_memory(memory, "stub");
-    let own = erofs::directories(&spec.lowers);
     let missing = {
         // Looked at through a read-only overlay, for which two lower directories are needed.
         let mut lowers = vec![stub.clone()];
-        lowers.extend(own.iter().cloned());
-        if own.is_empty() {
+        lowers.extend(spec.lowers.iter().cloned());
+        if spec.lowers.is_empty() {
             lowers.push(empty.clone());
         }
         let view = plain(&lowers, spec.userxattr).mount(memory)?;
@@ -58,7 +56,7 @@ pub(crate) fn mount_root(
         make_stub(memory, &missing)?;
         lowers.push(stub);
     }
-    lowers.extend(own.iter().cloned());
+    lowers.extend(spec.lowers.iter().cloned());
     if lowers.is_empty() {
         lowers.push(empty);
     }
@@ -82,8 +80,8 @@ pub(crate) fn places(spec: &ProcessSpec) -> Result<Vec<(PathBuf, Place)>, Failur
                 place_of(source, &mount.target)?
             }
             MountKind::Overlay { lowers, source, .. } => {
-                let found = erofs::directories(lowers)
-                    .into_iter()
+                let found = lowers
+                    .iter()
                     .map(|lower| lower.join(source))
                     .find(|path| path.symlink_metadata().is_ok());
                 place_of(&found.unwrap_or_else(|| source.clone()), &mount.target)?
@@ -116,11 +114,11 @@ fn place_of(source: &Path, target: &Path) -> Result<Place, Failure> {
 }
 
 /// Returns a path by which overlayfs finds a directory of a detached mount.
-pub(crate) fn in_memory(memory: &OwnedFd, name: &str) -> PathBuf {
+fn in_memory(memory: &OwnedFd, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{name}", memory.as_raw_fd()))
 }
 
-pub(crate) fn make_directory(memory: &OwnedFd, name: &str) -> Result<(), Failure> {
+fn make_directory(memory: &OwnedFd, name: &str) -> Result<(), Failure> {
     rustix::fs::mkdirat(memory, name, Mode::from_raw_mode(0o755)).step("making a directory in memory")
 }
 
@@ -232,7 +230,7 @@ impl Overlay<'_> {
 }
 
 /// Returns what the kernel wrote about a failed configuration (Linux 6.5 for overlayfs).
-pub(crate) fn explanation(context: &OwnedFd) -> String {
+fn explanation(context: &OwnedFd) -> String {
     let mut text = Vec::new();
     let mut buffer = [0; 1024];
     while let Ok(count @ 1..) = rustix::io::read(context, &mut buffer[..]) {

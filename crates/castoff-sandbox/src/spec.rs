@@ -13,8 +13,8 @@ use crate::binfmt::Emulator;
 /// A process and the tree it sees. All targets are absolute paths inside that tree.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessSpec {
-    /// Lower layers of the root's overlay, top first; none means an empty file system.
-    pub lowers: Vec<Lower>,
+    /// Lower directories of the root's overlay, top first; none means an empty file system.
+    pub lowers: Vec<PathBuf>,
     /// Upper directory: what the process changes ends up here.
     pub upper: PathBuf,
     /// overlayfs's work directory, empty and on the file system of `upper`.
@@ -94,26 +94,6 @@ impl Default for ProcessSpec {
     }
 }
 
-/// A lower layer of an overlay.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Lower {
-    /// A directory.
-    Directory(PathBuf),
-    /// An EROFS image, mounted for the time of the process (Linux 6.12, as the machine's root).
-    Erofs {
-        /// The image.
-        image: PathBuf,
-        /// Its one extra device: the file that has the data.
-        data: PathBuf,
-    },
-}
-
-impl From<PathBuf> for Lower {
-    fn from(path: PathBuf) -> Lower {
-        Lower::Directory(path)
-    }
-}
-
 /// A mount.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MountSpec {
@@ -159,8 +139,8 @@ pub enum MountKind {
     },
     /// Part of a stack of directories.
     Overlay {
-        /// Layers, top first; at least one.
-        lowers: Vec<Lower>,
+        /// Directories, top first; at least one.
+        lowers: Vec<PathBuf>,
         /// Takes what is written.
         upper: PathBuf,
         /// overlayfs's work directory.

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use castoff_layer::{ApplyOptions, TarIndex, TarOptions, TarWriter, Tree, TreeError, TreeOptions, View};
@@ -17,6 +16,7 @@ use castoff_store::{BlobWriter, LayerDiff, LayerId};
 use crate::World;
 use crate::driver::Messenger;
 use crate::event::{Event, StepId};
+use crate::lowers::Images;
 
 /// One layer of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,9 @@ pub enum BodyError {
     /// The store failed.
     #[error("using the store")]
     Layer(#[from] castoff_store::LayerError),
+    /// The store failed.
+    #[error("using the store")]
+    File(#[from] castoff_store::FileError),
     /// The store failed, or the build was stopped.
     #[error("using the store")]
     Lock(#[from] castoff_store::LockError),
@@ -128,9 +131,7 @@ pub struct Bodies<'w> {
     pub(crate) trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
     /// One lock per layer, so that two steps of one build do not unpack the same base.
     pub(crate) making: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
-    /// Whether the kernel was asked about an image, and refused it.
-    pub(crate) images_tried: AtomicBool,
-    pub(crate) images_refused: AtomicBool,
+    pub(crate) images: Mutex<Images>,
 }
 
 impl<'w> Bodies<'w> {
@@ -141,8 +142,7 @@ impl<'w> Bodies<'w> {
             bases: Mutex::default(),
             trees: Mutex::default(),
             making: Mutex::default(),
-            images_tried: AtomicBool::new(false),
-            images_refused: AtomicBool::new(false),
+            images: Mutex::default(),
         }
     }
 

@@ -1,30 +1,30 @@
-//! Layers as lower layers of an overlay: images where the kernel takes them, else directories.
+//! Layers as lower directories of an overlay: mounted images where the kernel takes them, else unpacked.
 //!
 //! Creating files is the dearest thing that file systems do. An EROFS image needs two files whatever the
 //! layer holds: the layer's tar, and the image, which has names and metadata only and refers to the tar
 //! for data. What the kernel or the format cannot take becomes a directory.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use castoff_layer::{EntryKind, TarIndex, Tree};
 use castoff_oci::{DiffId, Digest};
-use castoff_sandbox::Lower;
-use castoff_store::{Blob, BlobError, LayerId};
+use castoff_sandbox::ImageMounts;
+use castoff_store::{Blob, BlobError, LayerId, TemporaryDirectory};
 
+use crate::World;
 use crate::bodies::{Bodies, BodyError, SnapshotLayer, lock};
 use crate::driver::Messenger;
 
 impl Bodies<'_> {
     /// Returns the layers of a snapshot as an overlay takes them, bottom to top, making what does not exist
     /// yet; base layers are fetched side by side.
-    pub fn lowers(&self, layers: &[SnapshotLayer], messenger: &Messenger) -> Result<Vec<Lower>, BodyError> {
+    pub fn lowers(&self, layers: &[SnapshotLayer], messenger: &Messenger) -> Result<Vec<PathBuf>, BodyError> {
         if !self.makes_images() {
-            let directories = self.directories(layers, messenger)?;
-            return Ok(directories.into_iter().map(Lower::Directory).collect());
+            return self.directories(layers, messenger);
         }
         let tars: Vec<Option<Blob>> = std::thread::scope(|scope| {
             let handles: Vec<_> = layers
@@ -53,15 +53,13 @@ impl Bodies<'_> {
         for (position, (layer, tar)) in layers.iter().zip(tars).enumerate() {
             let below = &layers[..position];
             let image = match tar {
-                Some(tar) => self.image(tar, below, messenger)?,
+                Some(tar) => self.image(&tar, below, messenger)?,
                 None => None,
             };
             lowers.push(match (image, layer) {
                 (Some(image), _) => image,
-                (None, SnapshotLayer::Directory(path)) => Lower::Directory(path.clone()),
-                (None, SnapshotLayer::Stored(id)) => {
-                    Lower::Directory(self.directory_over(id, below, messenger)?)
-                }
+                (None, SnapshotLayer::Directory(path)) => path.clone(),
+                (None, SnapshotLayer::Stored(id)) => self.directory_over(id, below, messenger)?,
             });
         }
         Ok(lowers)
@@ -69,7 +67,7 @@ impl Bodies<'_> {
 
     /// Whether images are made at all: the machine takes them and has not refused one.
     pub(crate) fn makes_images(&self) -> bool {
-        self.world.machine.images && !self.images_refused.load(Ordering::Relaxed)
+        self.world.machine.images && !matches!(*lock(&self.images), Images::Refused)
     }
 
     /// Returns the uncompressed tar of a layer if the store has it.
@@ -102,50 +100,105 @@ impl Bodies<'_> {
         }
     }
 
-    /// Returns the image that shows a tar, or nothing when it cannot be one.
+    /// Returns where the image that shows a tar is mounted, or nothing when it cannot be shown so.
     fn image(
         &self,
-        tar: Blob,
+        tar: &Blob,
         below: &[SnapshotLayer],
         messenger: &Messenger,
-    ) -> Result<Option<Lower>, BodyError> {
+    ) -> Result<Option<PathBuf>, BodyError> {
         let store = &self.world.store;
         let diff_id = DiffId(tar.digest);
+        if let Images::Mounted { places, .. } = &*lock(&self.images)
+            && let Some(place) = places.get(&diff_id)
+        {
+            return Ok(Some(place.clone()));
+        }
         if !self.makes_images() {
             return Ok(None);
         }
-        if let Some(image) = store.layer_image(&diff_id) {
-            return Ok(Some(Lower::Erofs { image, data: tar.path }));
+        let image = match store.layer_image(&diff_id) {
+            Some(image) => image,
+            None => match self.new_image(tar, below, messenger)? {
+                Some(bytes) => store.set_layer_image(&diff_id, &bytes)?,
+                None => return Ok(None),
+            },
+        };
+        let place = lock(&self.images).mount(self.world, diff_id, &image, &tar.path)?;
+        if place.is_none() {
+            store.remove_layer_image(&diff_id)?;
         }
+        Ok(place)
+    }
+
+    fn new_image(
+        &self,
+        tar: &Blob,
+        below: &[SnapshotLayer],
+        messenger: &Messenger,
+    ) -> Result<Option<Vec<u8>>, BodyError> {
         let path = |source| BodyError::Open { path: tar.path.clone(), source };
         let file = File::open(&tar.path).map_err(path)?;
         // What is wrong with a tar, unpacking says better; a sparse file is unpacked too.
         let Ok(index) = TarIndex::build(&file) else { return Ok(None) };
         let index = Arc::new(index);
-        let id = LayerId::of_diff(diff_id);
+        let id = LayerId::of_diff(DiffId(tar.digest));
         lock(&self.trees).entry(id).or_insert_with(|| Arc::new(Tree::tar(file, Arc::clone(&index))));
         let below = if index.has_implied() { Some(self.view(below, messenger)?) } else { None };
         let mut implied = |path: &[u8]| {
             let node = below.as_ref()?.lookup(path).ok()??;
             matches!(node.entry.kind, EntryKind::Directory { .. }).then_some(node.entry)
         };
-        let Ok(bytes) = index.to_erofs(tar.size, &mut implied) else { return Ok(None) };
-        let image = store.set_layer_image(&diff_id, &bytes)?;
-        if self.is_refused(&image, &tar.path) {
-            store.remove_layer_image(&diff_id)?;
-            return Ok(None);
-        }
-        Ok(Some(Lower::Erofs { image, data: tar.path }))
+        Ok(index.to_erofs(tar.size, &mut implied).ok())
     }
+}
 
-    /// Asks the kernel about the first image of a build, whose answer holds for the others.
-    fn is_refused(&self, image: &Path, data: &Path) -> bool {
-        if self.images_tried.load(Ordering::Relaxed) {
-            return false;
+/// The images that a build has mounted.
+#[derive(Debug, Default)]
+pub(crate) enum Images {
+    /// None was needed yet.
+    #[default]
+    None,
+    /// The kernel did not take the first, which holds for the others.
+    Refused,
+    Mounted {
+        places: BTreeMap<DiffId, PathBuf>,
+        /// Before the directory that they are over.
+        mounts: ImageMounts,
+        _over: TemporaryDirectory,
+    },
+}
+
+impl Images {
+    /// Mounts an image unless it is mounted; returns nothing when the kernel does not take it.
+    fn mount(
+        &mut self,
+        world: &World,
+        diff_id: DiffId,
+        image: &Path,
+        data: &Path,
+    ) -> Result<Option<PathBuf>, BodyError> {
+        if matches!(self, Images::None) {
+            let over = world.store.temporary()?;
+            *self = match ImageMounts::over(over.path()) {
+                Ok(mounts) => Images::Mounted { places: BTreeMap::new(), mounts, _over: over },
+                Err(_not_allowed) => Images::Refused,
+            };
         }
-        let refused = castoff_sandbox::can_mount_erofs(image, data).is_err();
-        self.images_refused.store(refused, Ordering::Relaxed);
-        self.images_tried.store(true, Ordering::Relaxed);
-        refused
+        let Images::Mounted { places, mounts, .. } = self else { return Ok(None) };
+        if let Some(place) = places.get(&diff_id) {
+            return Ok(Some(place.clone()));
+        }
+        match mounts.mount(&diff_id.0.hex(), image, data) {
+            Ok(place) => {
+                places.insert(diff_id, place.clone());
+                Ok(Some(place))
+            }
+            Err(_) if places.is_empty() => {
+                *self = Images::Refused;
+                Ok(None)
+            }
+            Err(source) => Err(BodyError::Open { path: image.to_owned(), source }),
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use castoff_sandbox::{Lower, MountKind, MountSpec, ProcessSpec};
+use castoff_sandbox::{MountKind, MountSpec, ProcessSpec};
 use castoff_store::{ActiveLayer, LayerId};
 
 use crate::World;
@@ -16,7 +16,7 @@ use crate::step::StepError;
 /// A root that is ready. Dropped before it is kept, it leaves nothing.
 pub struct ProcessRoot {
     /// Top first.
-    lowers: Vec<Lower>,
+    lowers: Vec<PathBuf>,
     upper: ActiveLayer,
     /// The machine's system directories, when the snapshot stands on the machine's own root, each with an
     /// upper directory of its own.
@@ -46,7 +46,7 @@ impl ProcessRoot {
             for directory in machine_root::system_directories(&directories, world.store.root()) {
                 system.push((directory, world.store.prepare_layer()?));
             }
-            directories.into_iter().map(Lower::Directory).collect()
+            directories
         } else {
             stacked(bodies.lowers(stored, messenger)?)
         };
@@ -61,7 +61,7 @@ impl ProcessRoot {
         let mount = |(directory, upper): &(SystemDirectory, ActiveLayer)| MountSpec {
             target: Path::new("/").join(directory.name),
             kind: MountKind::Overlay {
-                lowers: directory.lowers.iter().cloned().map(Lower::Directory).collect(),
+                lowers: directory.lowers.clone(),
                 upper: upper.fs().to_owned(),
                 work: upper.work().to_owned(),
                 source: PathBuf::new(),
@@ -87,11 +87,11 @@ impl ProcessRoot {
     }
 }
 
-/// Returns layers top first, of equal ones only the topmost: overlayfs takes each once, and what a layer
-/// does twice it does the last time.
-pub(crate) fn stacked<L: Ord + Clone>(mut lowers: Vec<L>) -> Vec<L> {
-    lowers.reverse();
+/// Returns directories top first, of equal ones only the topmost: overlayfs takes each once, and what a
+/// layer does twice it does the last time.
+pub(crate) fn stacked(mut directories: Vec<PathBuf>) -> Vec<PathBuf> {
+    directories.reverse();
     let mut seen = std::collections::BTreeSet::new();
-    lowers.retain(|lower| seen.insert(lower.clone()));
-    lowers
+    directories.retain(|directory| seen.insert(directory.clone()));
+    directories
 }

@@ -81,7 +81,7 @@ fn layers_are_merged_topmost_first() {
         let top = machine.directory_with("top", "file", "top\n");
         let mut spec = machine.script("cat /file /etc/group | head -n 1; ls /data");
         let bottom = machine.directory_with("bottom", "file", "bottom\n");
-        spec.lowers = vec![top.into(), machine.path("lower").into(), bottom.into()];
+        spec.lowers = vec![top, machine.path("lower"), bottom];
         assert_eq!(machine.says_with(&spec), "top\nfile\nsub\n");
     });
 }
@@ -111,9 +111,9 @@ fn many_layers_are_merged_and_too_many_refused() {
             })
             .collect();
         lowers.push(machine.path("lower"));
-        spec.lowers = lowers.into_iter().map(Into::into).collect();
+        spec.lowers = lowers.clone();
         assert_eq!(machine.says_with(&spec), "0\n300\n");
-        spec.lowers = (0..=500).map(|_| machine.path("lower").into()).collect();
+        spec.lowers = (0..=500).map(|_| machine.path("lower")).collect();
         let error = machine.run(&spec).error;
         assert!(error.contains("more than the 500"), "{error}");
     });
@@ -138,7 +138,7 @@ fn paths_with_separators_of_mount_options_work() {
     everywhere(|machine| {
         let lower = machine.directory_with("a:b,c\\d", "file", "odd\n");
         let mut spec = machine.script("cat /file");
-        spec.lowers = vec![lower.into(), machine.path("lower").into()];
+        spec.lowers = vec![lower, machine.path("lower")];
         assert_eq!(machine.says_with(&spec), "odd\n");
     });
 }

@@ -200,7 +200,7 @@ impl Machine {
 
     pub fn spec(&self, argv: &[&str]) -> ProcessSpec {
         ProcessSpec {
-            lowers: vec![self.path("lower").into()],
+            lowers: vec![self.path("lower")],
             upper: self.path("upper"),
             work: self.path("work"),
             userxattr: self.mode != Mode::Root,

@@ -121,7 +121,7 @@ fn an_overlay_mount_keeps_its_source_as_it_was() {
         spec.mounts = vec![MountSpec {
             target: "/mnt".into(),
             kind: MountKind::Overlay {
-                lowers: vec![source.clone().into()],
+                lowers: vec![source.clone()],
                 upper: view,
                 work,
                 source: "".into(),
@@ -148,7 +148,7 @@ fn part_of_an_overlay_can_be_shown() {
             .to_vec();
         let mut spec = machine.script("cat /one/file /two; echo w > /one/w || echo refused");
         let kind = |source: &str| MountKind::Overlay {
-            lowers: vec![machine.path("lower").into()],
+            lowers: vec![machine.path("lower")],
             upper: directories[0].clone(),
             work: directories[1].clone(),
             source: source.into(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use castoff_graph::{Mount, Op, RunOp, Sharing, SourceOp, VertexId};
 use castoff_layer::EntryKind;
-use castoff_sandbox::{Lower, MountKind, MountSpec, SecretBytes};
+use castoff_sandbox::{MountKind, MountSpec, SecretBytes};
 use castoff_ssh::Served;
 use castoff_store::{ActiveLayer, CacheMount, CacheSharing, TemporaryDirectory};
 
@@ -110,14 +110,14 @@ fn bind(
                     MountKind::Bind { source, writable }
                 });
             }
-            vec![Lower::Directory(local.path.clone())]
+            vec![local.path.clone()]
         }
         Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => {
             shared.bodies.lowers(&layers, messenger)?
         }
     };
     let lowers = stacked(lowers);
-    if let ([Lower::Directory(only)], false) = (&lowers[..], writable) {
+    if let ([only], false) = (&lowers[..], writable) {
         return Ok(MountKind::Bind { source: only.join(&path), writable: false });
     }
     let scratch = shared.world.store.prepare_layer()?;
