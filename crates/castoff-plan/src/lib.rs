@@ -20,6 +20,7 @@
 //! context, and does not know what a step costs.
 
 mod budget;
+mod check;
 mod chmod;
 mod contexts;
 mod cycles;
@@ -29,6 +30,7 @@ mod lower;
 mod names;
 mod onbuild;
 mod options;
+mod outline;
 mod paths;
 mod place;
 mod planner;
@@ -37,5 +39,7 @@ mod scope;
 mod stage;
 mod suggest;
 
+pub use check::{CheckStep, Examined, Reaching};
 pub use options::{Entitlements, NamedContext, PlanOptions};
+pub use outline::{Access, Argument, Outline, Target, outline, targets};
 pub use planner::{Plan, PlannedStage, Planner, Question, ResolvedImage, Step};

@@ -195,6 +195,7 @@ impl<'a> Lowering<'a> {
                     vertex: state.vertex,
                     config: state.config.clone(),
                     environment: state.scope.environment(),
+                    arguments: state.scope.arguments(),
                 })
             })
             .collect();
@@ -295,7 +296,7 @@ impl StageLowering<'_, '_> {
     fn undefined(&mut self, here: Here<'_>, place: Place, unset: &[String]) {
         for name in unset {
             let scope = &self.state.scope;
-            if scope.is_declared(name) || NOT_EXPORTED.contains(&name.as_str()) {
+            if scope.is_open() || scope.is_declared(name) || NOT_EXPORTED.contains(&name.as_str()) {
                 continue;
             }
             // Whoever has so many findings has not misspelt a word.

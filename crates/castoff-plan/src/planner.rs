@@ -16,9 +16,9 @@ use crate::suggest::known_stages;
 /// Lowers one Dockerfile, for one platform or several.
 #[derive(Debug, Clone)]
 pub struct Planner {
-    dockerfile: Dockerfile,
-    options: PlanOptions,
-    answers: Answers,
+    pub(crate) dockerfile: Dockerfile,
+    pub(crate) options: PlanOptions,
+    pub(crate) answers: Answers,
 }
 
 /// What the planner says next.
@@ -89,15 +89,35 @@ pub struct PlannedStage {
     pub config: ImageConfig,
     /// The variables that a RUN at its end would see, ARGs included.
     pub environment: Vec<(String, String)>,
+    /// The arguments it declares, those of base stages included, in order.
+    pub arguments: Vec<(String, Option<String>)>,
 }
 
 /// The images known so far.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answers(BTreeMap<Question, ResolvedImage>);
+pub(crate) struct Answers {
+    known: BTreeMap<Question, ResolvedImage>,
+    /// Images that a check does without.
+    unknown: BTreeSet<Question>,
+}
 
 impl Answers {
     pub(crate) fn get(&self, question: &Question) -> Option<&ResolvedImage> {
-        self.0.get(question)
+        self.known.get(question)
+    }
+
+    /// Whether there is nothing more to ask about an image.
+    pub(crate) fn is_settled(&self, question: &Question) -> bool {
+        self.known.contains_key(question) || self.unknown.contains(question)
+    }
+
+    pub(crate) fn leave_unknown(&mut self, question: &Question) {
+        self.unknown.insert(question.clone());
+    }
+
+    /// Returns the answers that a plan can be made of.
+    fn known(&self) -> Answers {
+        Answers { known: self.known.clone(), unknown: BTreeSet::new() }
     }
 }
 
@@ -110,6 +130,7 @@ impl Planner {
     /// Returns what must be known next, the plan, or why there is none. Calling it again without new
     /// answers gives the same.
     pub fn step(&mut self) -> Step {
+        let answers = self.answers.known();
         let mut targets = Vec::new();
         let mut questions: Vec<Question> = Vec::new();
         let mut asked = BTreeSet::new();
@@ -118,7 +139,7 @@ impl Planner {
                 Ok(survey) => survey,
                 Err(errors) => return Step::Failed(errors),
             };
-            let mut reached = match reach(&survey, &self.answers) {
+            let mut reached = match reach(&survey, vec![survey.target], &answers) {
                 Ok(reached) => reached,
                 Err(error) => return Step::Failed(vec![error]),
             };
@@ -132,7 +153,7 @@ impl Planner {
         if !questions.is_empty() {
             return Step::Resolve(questions);
         }
-        match lower::lower(&targets, &self.answers) {
+        match lower::lower(&targets, &answers) {
             Ok(plan) => Step::Done(Box::new(plan)),
             Err(diagnostics) => Step::Failed(diagnostics),
         }
@@ -140,7 +161,7 @@ impl Planner {
 
     /// Answers a question. A second answer to the same question replaces the first.
     pub fn provide(&mut self, question: &Question, image: ResolvedImage) {
-        self.answers.0.insert(question.clone(), image);
+        self.answers.known.insert(question.clone(), image);
     }
 
     /// Returns the place that first asks for an image, span and lines, for reporting that it cannot be

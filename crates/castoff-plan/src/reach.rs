@@ -27,11 +27,11 @@ pub(crate) struct Reached {
 /// Most triggers that the stages of a file may run.
 const MOST_TRIGGERS: usize = 100_000;
 
-/// Follows FROM, `from=` and triggers from the target.
+/// Follows FROM, `from=` and triggers from some stages.
 ///
 /// # Errors
 /// When a trigger makes no sense.
-pub(crate) fn reach(survey: &Survey<'_>, answers: &Answers) -> Checked<Reached> {
+pub(crate) fn reach(survey: &Survey<'_>, roots: Vec<usize>, answers: &Answers) -> Checked<Reached> {
     let mut reached = Reached {
         stages: BTreeSet::new(),
         triggers: BTreeMap::new(),
@@ -39,7 +39,7 @@ pub(crate) fn reach(survey: &Survey<'_>, answers: &Answers) -> Checked<Reached> 
         asked: BTreeSet::new(),
         trigger_count: 0,
     };
-    let mut open = vec![survey.target];
+    let mut open = roots;
     while let Some(index) = open.pop() {
         if !reached.stages.insert(index) {
             continue;
@@ -90,7 +90,7 @@ impl Reached {
         match root {
             Root::Stage(index) => open.push(*index),
             Root::Image(question) => {
-                if answers.get(question).is_none() && self.asked.insert(question.as_ref().clone()) {
+                if !answers.is_settled(question) && self.asked.insert(question.as_ref().clone()) {
                     self.questions.push(question.as_ref().clone());
                 }
             }

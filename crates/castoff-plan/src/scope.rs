@@ -13,6 +13,8 @@ pub(crate) struct Scope {
     places: usize,
     /// Bytes of all names and values, roughly.
     size: usize,
+    /// Whether there may be variables that are not known, because the base image is not.
+    open: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +52,23 @@ impl Scope {
             scope.set_env(name, value);
         }
         scope
+    }
+
+    /// Returns the scope at the start of a stage on an image that is not known.
+    pub(crate) fn of_unknown() -> Scope {
+        Scope { open: true, ..Scope::default() }
+    }
+
+    /// Whether there may be variables that are not known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Returns the arguments that were declared, in order, with their latest values.
+    pub(crate) fn arguments(&self) -> Vec<(String, Option<String>)> {
+        let mut declared: Vec<(&String, &Declared)> = self.declared.iter().collect();
+        declared.sort_by_key(|(_, declared)| declared.place);
+        declared.into_iter().map(|(name, declared)| (name.clone(), declared.value.clone())).collect()
     }
 
     /// Returns the value of a variable.

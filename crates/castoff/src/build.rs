@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use castoff_dockerfile::lint::{self, CheckOptions, LintOptions, Preset};
-use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
+use castoff_dockerfile::lint::{self, LintOptions, Preset};
+use castoff_dockerfile::{Diagnostic, Dockerfile, Parsed, Severity};
 use castoff_graph::{LocalName, VertexId};
 use castoff_oci::{Digest, Platform, Reference};
 use castoff_plan::{NamedContext, Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
@@ -20,6 +20,7 @@ use crate::agents;
 use crate::args::{
     BuildRequest, ContextSpec, FileSpec, NamedContextSource, PlanRequest, SecretSource, SecretSpec,
 };
+use crate::check;
 use crate::context::{self, DockerfileText};
 use crate::devices;
 use crate::export::{self, Outputs};
@@ -147,7 +148,72 @@ pub fn plan(
     world: &mut World,
     events: &mut dyn FnMut(Event),
 ) -> Result<Planned, BuildError> {
-    let mut steps = Internal { next: 0 };
+    let mut steps = Internal::default();
+    let definition = read(request, &mut steps, events)?;
+    definition.refuse_errors()?;
+    let options = options(request, &definition, world, &mut steps, events)?;
+    let Definition { dockerfile, parsed, context } = definition;
+    let mut warnings = parsed.diagnostics.clone();
+    let scope = format!(
+        "{}\n{}",
+        context.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
+        dockerfile.name
+    );
+    let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
+    let options = LintOptions {
+        stages: Some(plan.stages.iter().map(|stage| stage.index).collect()),
+        target: request.target.clone(),
+    };
+    let findings = lint::lint(&parsed.dockerfile, &parsed.source, &options);
+    warnings.extend(lint::diagnostics(findings));
+    warnings.extend(plan.warnings.iter().cloned());
+    if let Some(ignore) = world.locals.get(&LocalName::Context).and_then(|local| local.ignore.as_ref()) {
+        warnings.extend(ignored_sources(&plan.graph, &parsed.dockerfile, ignore));
+    }
+    apply_options(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
+    tell(&warnings, events);
+    Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope })
+}
+
+/// Reports warnings as those of the step that read the file (B-151).
+fn tell(warnings: &[Diagnostic], events: &mut dyn FnMut(Event)) {
+    for warning in warnings {
+        events(Event::Warning {
+            step: Some(StepId(0)),
+            rule: warning.rule.map(str::to_owned),
+            text: warning.message.clone(),
+            line: Some(warning.lines.0).filter(|line| *line > 0),
+        });
+    }
+}
+
+/// A Dockerfile that was read.
+pub(crate) struct Definition {
+    /// The file.
+    pub(crate) dockerfile: DockerfileText,
+    /// The file, parsed; it may have errors.
+    pub(crate) parsed: Parsed,
+    /// The directory of the context, where there is one.
+    context: Option<PathBuf>,
+}
+
+impl Definition {
+    /// Stops at a file that has errors.
+    pub(crate) fn refuse_errors(&self) -> Result<(), BuildError> {
+        if !self.parsed.has_errors() {
+            return Ok(());
+        }
+        let diagnostics = self.parsed.diagnostics.clone();
+        Err(BuildError::Diagnostics { dockerfile: self.dockerfile.clone(), diagnostics })
+    }
+}
+
+/// Reads and parses a Dockerfile.
+pub(crate) fn read(
+    request: &PlanRequest,
+    steps: &mut Internal,
+    events: &mut dyn FnMut(Event),
+) -> Result<Definition, BuildError> {
     let (dockerfile, context) =
         steps.work("[internal] load build definition from Dockerfile", events, |note| {
             let found = read_definition(request)?;
@@ -156,26 +222,28 @@ pub fn plan(
         })?;
     let parsed = castoff_dockerfile::parse(&dockerfile.bytes);
     refuse_foreign_frontend(&parsed.dockerfile, request, &dockerfile)?;
-    let mut warnings = parsed.diagnostics.clone();
-    if parsed.has_errors() {
-        return Err(BuildError::Diagnostics { dockerfile, diagnostics: warnings });
-    }
+    Ok(Definition { dockerfile, parsed, context })
+}
+
+/// Returns what the planner is to know. The local directories it may use are put into `world`.
+pub(crate) fn options(
+    request: &PlanRequest,
+    definition: &Definition,
+    world: &mut World,
+    steps: &mut Internal,
+    events: &mut dyn FnMut(Event),
+) -> Result<PlanOptions, BuildError> {
     steps.work("[internal] load .dockerignore", events, |_| {
-        if let Some(path) = &context {
-            let local = context::main_context(path, &dockerfile)?;
+        if let Some(path) = &definition.context {
+            let local = context::main_context(path, &definition.dockerfile)?;
             world.locals.insert(LocalName::Context, local);
         }
         Ok(())
     })?;
     let contexts = named_contexts(request, world)?;
-    let scope = format!(
-        "{}\n{}",
-        context.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
-        dockerfile.name
-    );
     let host = Platform::host();
-    let options = PlanOptions {
-        source_name: dockerfile.name.clone(),
+    Ok(PlanOptions {
+        source_name: definition.dockerfile.name.clone(),
         target: request.target.clone(),
         build_args: request.build_args.clone(),
         labels: request.labels.clone(),
@@ -193,20 +261,7 @@ pub fn plan(
             security_insecure: request.entitlements.security_insecure,
         },
         ..PlanOptions::new(host)
-    };
-    let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
-    let options = LintOptions {
-        stages: Some(plan.stages.iter().map(|stage| stage.index).collect()),
-        target: request.target.clone(),
-    };
-    let findings = lint::lint(&parsed.dockerfile, &parsed.source, &options);
-    warnings.extend(lint::diagnostics(findings));
-    warnings.extend(plan.warnings.iter().cloned());
-    if let Some(ignore) = world.locals.get(&LocalName::Context).and_then(|local| local.ignore.as_ref()) {
-        warnings.extend(ignored_sources(&plan.graph, &parsed.dockerfile, ignore));
-    }
-    check(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
-    Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope })
+    })
 }
 
 /// Asks the planner and answers its questions until it is done.
@@ -236,7 +291,8 @@ fn lower(
     }
 }
 
-fn ask(
+/// Resolves an image.
+pub(crate) fn ask(
     planner: &Planner,
     question: &Question,
     pull: bool,
@@ -310,18 +366,13 @@ pub fn solve_plan(
 
 /// Applies `# check=`: findings of skipped rules go, and with `error=true` the others fail (D-026,
 /// D-029).
-fn check(
+fn apply_options(
     syntax: &Dockerfile,
     request: &PlanRequest,
     warnings: &mut Vec<Diagnostic>,
     dockerfile: &DockerfileText,
 ) -> Result<(), BuildError> {
-    // The build argument replaces the directive (D-028).
-    let given = argument(request, "BUILDKIT_DOCKERFILE_CHECK");
-    let directive = syntax.check.as_ref().map(|check| check.value.as_str());
-    let text = given.or(directive).unwrap_or_default();
-    let options =
-        CheckOptions::parse(text).map_err(|error| anyhow::anyhow!("the `check` directive: {error}"))?;
+    let options = check::check_options(syntax, argument(request, "BUILDKIT_DOCKERFILE_CHECK"))?;
     warnings.retain(|finding| finding.rule.is_none_or(|rule| options.allows(rule, Preset::Build)));
     warnings.sort_by_key(|finding| (finding.lines, finding.span.start));
     let rules: std::collections::BTreeSet<&str> =
@@ -342,7 +393,8 @@ fn check(
     Ok(())
 }
 
-fn argument<'r>(request: &'r PlanRequest, name: &str) -> Option<&'r str> {
+/// Returns the value of a build argument.
+pub(crate) fn argument<'r>(request: &'r PlanRequest, name: &str) -> Option<&'r str> {
     request.build_args.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
@@ -490,7 +542,8 @@ fn secrets(specs: &[SecretSpec]) -> Result<BTreeMap<String, SecretValue>, BuildE
 }
 
 /// Steps of the builder itself, numbered before those of the graph.
-struct Internal {
+#[derive(Debug, Default)]
+pub(crate) struct Internal {
     next: u32,
 }
 

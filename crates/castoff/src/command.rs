@@ -1,6 +1,8 @@
 //! The commands: each takes its checked flags, does its work, and returns the exit code.
 
 mod build;
+mod call;
+mod check;
 mod images;
 mod machine;
 mod pages;
@@ -26,6 +28,10 @@ pub fn run(invocation: Invocation) -> u8 {
     let done = match &invocation.command {
         Command::Completion(args) => pages::completion(args),
         Command::Man(args) => pages::man(args),
+        // Without a base there is nothing to look up, so that it works where no store can be.
+        Command::Check(args) if !args.resolve || args.list || args.explain.is_some() => {
+            check::check(args, &environment)
+        }
         Command::Version => print(&format!("castoff {}\n", env!("CARGO_PKG_VERSION"))),
         _ => with_store(&invocation, &environment),
     };
@@ -51,6 +57,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
     match &invocation.command {
         Command::Build(args) => build::build(args, &context),
         Command::Plan(args) => plan::plan(args, &context),
+        Command::Check(args) => check::check_resolved(args, &context),
         Command::Images(args) => images::images(args, &context),
         Command::History(args) => images::history(args, &context),
         Command::Inspect(args) => images::inspect(args, &context),
@@ -106,6 +113,12 @@ fn print(text: &str) -> anyhow::Result<u8> {
 fn complain(text: &str) {
     // There is nobody left to tell when standard error is closed.
     let _nobody = writeln!(io::stderr(), "error: {text}");
+}
+
+/// Writes errors that are lines already to standard error.
+fn complain_in_full(text: &str) {
+    // There is nobody left to tell when standard error is closed.
+    let _nobody = io::stderr().write_all(text.as_bytes());
 }
 
 /// Writes a remark to standard error.

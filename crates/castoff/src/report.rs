@@ -14,6 +14,7 @@ use crate::build::BuildError;
 use crate::context::DockerfileText;
 use crate::exit;
 use crate::missing;
+use crate::progress::Colors;
 
 /// Errors shown of one Dockerfile; the first are the ones that caused the others.
 const MOST_ERRORS: usize = 10;
@@ -43,16 +44,26 @@ pub fn failure(error: &BuildError, tail: &[Vec<u8>], to: &mut dyn Write) -> u8 {
     code
 }
 
-/// Writes the warnings of a build that succeeded (B-151); in full when asked for.
-pub fn warnings(warnings: &[Diagnostic], dockerfile: &DockerfileText, in_full: bool, to: &mut dyn Write) {
-    let text = warning_list(warnings, &dockerfile.name, &source(dockerfile).0, in_full);
+/// Writes the warnings of a build that succeeded (B-151); in full when asked for, the heading in colour
+/// where there are colours.
+pub fn warnings(
+    warnings: &[Diagnostic],
+    dockerfile: &DockerfileText,
+    in_full: bool,
+    colors: Option<&Colors>,
+    to: &mut dyn Write,
+) {
+    let mut text = warning_list(warnings, &dockerfile.name, &source(dockerfile).0, in_full);
+    if let (Some(colors), Some((heading, list))) = (colors, text.trim_start_matches('\n').split_once('\n')) {
+        text = format!("\n{}\n{list}", colors.paint_warning(heading));
+    }
     // There is nobody left to tell when the stream is closed.
     let _ = to.write_all(text.as_bytes());
 }
 
 /// A part of a Dockerfile.
 #[derive(Debug, Clone, Copy)]
-struct Excerpt<'a> {
+pub(crate) struct Excerpt<'a> {
     /// Name of the Dockerfile.
     name: &'a str,
     /// Its whole text.
@@ -92,7 +103,12 @@ fn diagnostics_failure(dockerfile: &DockerfileText, diagnostics: &[Diagnostic]) 
 
 /// Renders findings of which at least one is an error. Those of a file that is `broken` are about its
 /// syntax (D-344).
-fn render_diagnostics(name: &str, source: &str, broken: bool, diagnostics: &[Diagnostic]) -> String {
+pub(crate) fn render_diagnostics(
+    name: &str,
+    source: &str,
+    broken: bool,
+    diagnostics: &[Diagnostic],
+) -> String {
     let (errors, warnings): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
         diagnostics.iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
     let warnings: Vec<Diagnostic> = warnings.into_iter().cloned().collect();
@@ -102,12 +118,7 @@ fn render_diagnostics(name: &str, source: &str, broken: bool, diagnostics: &[Dia
         if line > 0 {
             text.push_str(&Excerpt::of(error, name, source).render());
         }
-        let message = if broken && line > 0 {
-            format!("dockerfile parse error on line {line}: {}", error.message)
-        } else {
-            error.message.clone()
-        };
-        text.push_str(&error_line(&message));
+        text.push_str(&error_line(&error_text(error, broken)));
         text.push_str(&hint_lines(&error.hints));
     }
     let more = errors.len().saturating_sub(MOST_ERRORS);
@@ -115,6 +126,14 @@ fn render_diagnostics(name: &str, source: &str, broken: bool, diagnostics: &[Dia
         let _infallible = writeln!(text, "and {more} more errors");
     }
     text
+}
+
+/// Returns what an error says. That of a file that is `broken` is about its syntax (D-344).
+pub(crate) fn error_text(error: &Diagnostic, broken: bool) -> String {
+    match error.lines.0 {
+        line if broken && line > 0 => format!("dockerfile parse error on line {line}: {}", error.message),
+        _ => error.message.clone(),
+    }
 }
 
 fn warning_list(warnings: &[Diagnostic], name: &str, source: &str, in_full: bool) -> String {
@@ -140,18 +159,18 @@ fn warning_list(warnings: &[Diagnostic], name: &str, source: &str, in_full: bool
     text
 }
 
-fn hint_lines(hints: &[String]) -> String {
+pub(crate) fn hint_lines(hints: &[String]) -> String {
     hints.iter().map(|hint| format!("hint: {hint}\n")).collect()
 }
 
 impl<'a> Excerpt<'a> {
-    fn of(diagnostic: &Diagnostic, name: &'a str, source: &'a str) -> Excerpt<'a> {
+    pub(crate) fn of(diagnostic: &Diagnostic, name: &'a str, source: &'a str) -> Excerpt<'a> {
         Excerpt { name, source, lines: diagnostic.lines, span: Some(diagnostic.span) }
     }
 
     /// Returns the lines with those around them, as BuildKit does: two on each side of a single line, one
     /// on each side of several. Empty when the lines are not in the text.
-    fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let all: Vec<&str> = self.source.split('\n').map(|line| line.trim_end_matches('\r')).collect();
         let last = all.len();
         let (first_meant, last_meant) =

@@ -2,16 +2,22 @@
 
 use std::fmt;
 
-/// Rows of text in columns, three blanks apart.
+/// Rows of text in columns, three blanks apart unless said otherwise.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    gap: usize,
 }
 
 impl Table {
     /// Returns a table with these headings.
     pub fn new(headings: &[&str]) -> Table {
-        Table { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+        Table::with_gap(3, headings)
+    }
+
+    /// Returns a table whose columns are some blanks apart.
+    pub fn with_gap(gap: usize, headings: &[&str]) -> Table {
+        Table { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()], gap }
     }
 
     /// Adds a row.
@@ -35,7 +41,7 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:<width$}   "));
+                line.push_str(&format!("{cell:<width$}{:gap$}", "", gap = self.gap));
             }
             writeln!(formatter, "{}", line.trim_end())?;
         }

@@ -43,6 +43,11 @@ impl Origin {
 }
 
 impl Rule {
+    /// Whether builds run it without being asked to.
+    pub fn runs_in_builds(&self) -> bool {
+        matches!(self.origin, Origin::BuildKit { experimental: false, .. })
+    }
+
     /// Returns the page of the rule on the web, if it has one.
     pub fn url(&self) -> Option<&'static str> {
         match self.origin {

@@ -72,7 +72,7 @@ pub(super) fn replaced_stage(
             let vertex = image_vertex(plan, question, None, None);
             let config = base_config(plan, question);
             let platform = config_platform(&config).unwrap_or(wanted);
-            state(vertex, config, platform)
+            state_of_image(plan, question, vertex, config, platform)
         }
     })
 }
@@ -136,14 +136,15 @@ fn image(
         names.platform = Some(platform.clone());
     }
     let vertex = image_vertex(plan, question, Some(stage), Some(names));
-    let state = state(vertex, config, platform);
+    let state = state_of_image(plan, question, vertex, config, platform);
     plan.budget.spend(2 * (state.size + state.scope.size()), stage.place())?;
     Ok(state)
 }
 
 /// Returns the config that a stage based on an image starts from (D-124).
 fn base_config(plan: &Lowering<'_>, question: &Question) -> ImageConfig {
-    let mut config = plan.answers.get(question).expect("all needed images are known").config.clone();
+    // Only a check goes on without.
+    let mut config = plan.answers.get(question).map(|image| image.config.clone()).unwrap_or_default();
     config.created = None;
     config.config.on_build = None;
     config
@@ -165,7 +166,7 @@ fn image_vertex(
     stage: Option<&StageInfo<'_>>,
     names: Option<&mut StepNames>,
 ) -> VertexId {
-    let image = plan.answers.get(question).expect("all needed images are known");
+    let Some(image) = plan.answers.get(question) else { return scratch_vertex(plan) };
     let pinned = match image.reference.digest() {
         Some(_) => image.reference.clone(),
         None => image.reference.with_digest(image.manifest),
@@ -208,6 +209,21 @@ fn empty<'a>(
     config.config.working_dir = "/".to_owned();
     let mut state = state(vertex(plan), config, platform);
     add_default_path(&mut state);
+    state
+}
+
+/// Returns the state of a stage on an image, whose variables may be unknown.
+fn state_of_image(
+    plan: &Lowering<'_>,
+    question: &Question,
+    vertex: VertexId,
+    config: ImageConfig,
+    platform: Platform,
+) -> StageState {
+    let mut state = state(vertex, config, platform);
+    if plan.answers.get(question).is_none() {
+        state.scope = Scope::of_unknown();
+    }
     state
 }
 

@@ -3,10 +3,12 @@
 
 mod args;
 mod build;
+mod check;
 mod command;
 mod config;
 mod copy;
 mod errors;
+mod fixes;
 mod from;
 mod large;
 mod laws;

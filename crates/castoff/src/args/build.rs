@@ -37,6 +37,16 @@ pub struct BuildArgs {
     /// Write facts about the result to a file, as JSON
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub metadata_file: Option<PathBuf>,
+    /// Answer a question instead of building: check, outline, targets or subrequests.describe, with
+    /// ,format=json and ,ignorestatus=true
+    #[arg(long, value_name = "METHOD", allow_hyphen_values = true)]
+    pub call: Option<String>,
+    /// Same as --call=check
+    #[arg(long)]
+    pub check: bool,
+    /// The old spelling of --call.
+    #[arg(long, hide = true, value_name = "METHOD", allow_hyphen_values = true)]
+    pub print: Option<String>,
     /// How progress is shown: auto, tty, plain, quiet, none or rawjson
     #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
     pub progress: Option<String>,

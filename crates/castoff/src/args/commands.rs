@@ -27,6 +27,79 @@ pub enum ReportFormat {
     Json,
 }
 
+/// How findings are shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// Excerpts for people.
+    #[default]
+    Text,
+    /// BuildKit's JSON.
+    Json,
+    /// SARIF 2.1.0, for sites that host code.
+    Sarif,
+}
+
+/// How much a finding has to matter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum CheckLevel {
+    /// Everything.
+    #[default]
+    Note,
+    /// What is likely a mistake.
+    Warning,
+    /// What is certainly harmful.
+    Error,
+}
+
+impl CheckLevel {
+    /// Returns the level of rules.
+    pub fn level(self) -> castoff_dockerfile::lint::Level {
+        match self {
+            CheckLevel::Note => castoff_dockerfile::lint::Level::Note,
+            CheckLevel::Warning => castoff_dockerfile::lint::Level::Warning,
+            CheckLevel::Error => castoff_dockerfile::lint::Level::Error,
+        }
+    }
+}
+
+/// `castoff check`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CheckArgs {
+    /// Dockerfiles, or directories that have one [default: .]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// A Dockerfile; PATH is its context then. May be given several times; - for standard input
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
+    pub file: Vec<PathBuf>,
+    /// Check this stage and what it needs [default: all stages]
+    #[arg(long, value_name = "STAGE", allow_hyphen_values = true)]
+    pub target: Option<String>,
+    /// Value of an ARG; without a value, that of the environment
+    #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
+    pub build_arg: Vec<String>,
+    /// How findings are shown
+    #[arg(long, value_enum, default_value_t)]
+    pub format: CheckFormat,
+    /// Leave out what matters less
+    #[arg(long, value_enum, default_value_t, value_name = "LEVEL")]
+    pub severity: CheckLevel,
+    /// Change the files where it is certain how, then check them
+    #[arg(long)]
+    pub fix: bool,
+    /// Show what --fix would change, and change nothing
+    #[arg(long)]
+    pub diff: bool,
+    /// Look base images up in the store and in registries, for checks that need them
+    #[arg(long)]
+    pub resolve: bool,
+    /// List the rules
+    #[arg(long)]
+    pub list: bool,
+    /// Show the page of a rule
+    #[arg(long, value_name = "RULE")]
+    pub explain: Option<String>,
+}
+
 /// `castoff images`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ImagesArgs {

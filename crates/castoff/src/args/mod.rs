@@ -6,6 +6,7 @@
 //! the clock or the environment of the process.
 
 mod build;
+mod call;
 mod commands;
 mod context;
 mod environment;
@@ -27,9 +28,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, ContextArgs, PlanArgs, StepArgs};
+pub use call::{Call, CallError, CallSpec};
 pub use commands::{
-    CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs, InfoArgs, InspectArgs, LoadArgs, ManArgs,
-    PlanFormat, PruneArgs, PullArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, TagArgs,
+    CheckArgs, CheckFormat, CheckLevel, CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs,
+    InfoArgs, InspectArgs, LoadArgs, ManArgs, PlanFormat, PruneArgs, PullArgs, ReportFormat, RmiArgs,
+    RunArgs, SaveArgs, TagArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use environment::Environment;
@@ -90,6 +93,8 @@ pub enum Command {
     Build(Box<BuildArgs>),
     /// Show what a build would do, without doing it
     Plan(Box<PlanArgs>),
+    /// Look for mistakes in Dockerfiles, and put them right
+    Check(Box<CheckArgs>),
     /// List images
     Images(ImagesArgs),
     /// Show the layers of an image and what made them

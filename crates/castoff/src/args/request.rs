@@ -7,9 +7,9 @@ use castoff_oci::{Platform, PlatformError, Reference, ReferenceError};
 
 use super::fields::FieldError;
 use super::{
-    BuildArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs,
-    NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, SshError, SshSpec,
-    StepArgs, StepFlagError, fields, proxies, step,
+    BuildArgs, Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements,
+    Environment, FileSpec, GlobalArgs, NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError,
+    SecretSpec, SshError, SshSpec, StepArgs, StepFlagError, fields, proxies, step,
 };
 
 /// A build that was asked for.
@@ -31,6 +31,8 @@ pub struct BuildRequest {
     pub metadata_file: Option<PathBuf>,
     /// How progress is shown; never `Auto`.
     pub progress: ProgressMode,
+    /// A question that is answered instead of building.
+    pub call: Option<CallSpec>,
     /// Whether warnings are shown in full.
     pub debug: bool,
     /// How many steps run at once; `None` is no limit given, and `Some(0)` never occurs.
@@ -162,6 +164,9 @@ pub enum ValueError {
     /// An output.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// A call.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -229,10 +234,30 @@ impl BuildArgs {
             iidfile: self.iidfile.clone(),
             metadata_file: self.metadata_file.clone(),
             progress: self.progress_mode(environment)?,
+            call: self.call()?,
             debug: global.debug,
             jobs: self.jobs.filter(|jobs| *jobs > 0),
             notices: self.notices(environment)?,
         })
+    }
+
+    /// B-017: three spellings of one question.
+    fn call(&self) -> Result<Option<CallSpec>, RequestError> {
+        let named = |flag, text: &Option<String>| match text {
+            Some(text) => value(flag, text, |text| Ok(CallSpec::parse(text)?)),
+            None => Ok(None),
+        };
+        let spec = match (named("call", &self.call)?, named("print", &self.print)?) {
+            (Some(_), Some(_)) => return Err(RequestError::Conflict("`--call`", "`--print`")),
+            (spec, other) => spec.or(other),
+        };
+        match spec {
+            Some(spec) if self.check && spec.call != Call::Check => {
+                Err(RequestError::Conflict("`--check`", "`--call`"))
+            }
+            None if self.check => Ok(Some(CallSpec::check())),
+            spec => Ok(spec),
+        }
     }
 
     fn check_outputs(&self, outputs: &[OutputSpec], environment: &Environment) -> Result<(), RequestError> {
@@ -310,6 +335,18 @@ impl PlanArgs {
     /// Checks the flags and returns what they ask for.
     pub fn request(&self, environment: &Environment) -> Result<PlanRequest, RequestError> {
         plan_request(&self.path, &self.context, &self.steps, environment)
+    }
+}
+
+impl CheckArgs {
+    /// Checks the flags and returns what is looked at. The files are not in it.
+    pub fn request(&self, environment: &Environment) -> Result<PlanRequest, RequestError> {
+        let context = ContextArgs {
+            target: self.target.clone(),
+            build_arg: self.build_arg.clone(),
+            ..ContextArgs::default()
+        };
+        PlanRequest::of_context(".", &context, environment)
     }
 }
 

@@ -350,8 +350,6 @@ fn flags_of_later_are_refused_by_name() {
     };
     check("--push", Some("push"));
     check("--load", Some("load"));
-    check("--check", Some("check"));
-    check("--call=outline", Some("call"));
     check("--cache-from type=gha", Some("cache-from"));
     check("-m 1g", Some("memory"));
     check("--memory-swap -1", Some("memory-swap"));
@@ -363,6 +361,27 @@ fn flags_of_later_are_refused_by_name() {
     check("--load=false --push=false --squash=false", None);
     check("--provenance=false --sbom=0", None);
     check("--attest type=provenance,disabled=true", None);
+}
+
+// B-017
+#[test]
+fn questions_have_three_spellings() {
+    let check = |flags: &str, expected: Result<Option<Call>, &str>| {
+        let result = request(&format!("castoff build {flags} ."), &Environment::default());
+        let call = result.as_ref().map(|request| request.call.map(|spec| spec.call));
+        assert_eq!(call.map_err(String::as_str), expected, "{flags}");
+    };
+    check("", Ok(None));
+    check("--check", Ok(Some(Call::Check)));
+    check("--check=false", Ok(None));
+    check("--call=check --check", Ok(Some(Call::Check)));
+    check("--call=outline,format=json", Ok(Some(Call::Outline)));
+    check("--print targets", Ok(Some(Call::Targets)));
+    check("--call build", Ok(None));
+    check("--check --call=outline", Err("`--check` and `--call` cannot be used together"));
+    check("--print=outline --call=outline", Err("`--call` and `--print` cannot be used together"));
+    let many = "invalid value `a,b` for `--call`: more than one call";
+    check("--call=a,b", Err(many));
 }
 
 // B-015, B-042

@@ -12,7 +12,7 @@ use crate::args::{BuildArgs, BuildRequest, ProgressMode};
 use crate::build::{self, BuildError, Built};
 use crate::exit;
 use crate::interrupt;
-use crate::progress::{self, Renderer};
+use crate::progress::{self, Colors, Renderer};
 use crate::report;
 use crate::session::SessionOptions;
 
@@ -28,6 +28,9 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
         }
     }
     add_proxies(&mut request, context);
+    if let Some(spec) = request.call {
+        return super::call::call(spec, &request, context);
+    }
     if let Some(path) = &request.iidfile {
         // An id of an earlier build must not be taken for this one's.
         match std::fs::remove_file(path) {
@@ -42,7 +45,7 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
         return Ok(exit::INTERRUPTED);
     }
     match built {
-        Ok(built) => finish(&request, &built),
+        Ok(built) => finish(&request, &built, context),
         Err(error) => Ok(report::failure(&error, &tail, &mut io::stderr())),
     }
 }
@@ -72,11 +75,11 @@ fn add_proxies(request: &mut BuildRequest, context: &Context<'_>) {
 
 /// Builds on one thread and shows progress on this one. Returns the result and the last output of the
 /// step that failed.
-fn show(
+pub(super) fn show<T: Send>(
     request: &BuildRequest,
     context: &Context<'_>,
-    work: impl FnOnce(&mut dyn FnMut(Event)) -> Result<Built, BuildError> + Send,
-) -> (Result<Built, BuildError>, Vec<Vec<u8>>) {
+    work: impl FnOnce(&mut dyn FnMut(Event)) -> Result<T, BuildError> + Send,
+) -> (Result<T, BuildError>, Vec<Vec<u8>>) {
     let mut renderer = renderer(request.progress, context);
     let mut tails = progress::Tails::default();
     let start = Instant::now();
@@ -109,9 +112,13 @@ fn renderer(mode: ProgressMode, context: &Context<'_>) -> Renderer {
     progress::renderer(mode, context.environment)
 }
 
-fn finish(request: &BuildRequest, built: &Built) -> anyhow::Result<u8> {
+fn finish(request: &BuildRequest, built: &Built, context: &Context<'_>) -> anyhow::Result<u8> {
     if !matches!(request.progress, ProgressMode::Quiet | ProgressMode::None | ProgressMode::RawJson) {
-        report::warnings(&built.warnings, &built.dockerfile, request.debug, &mut io::stderr());
+        let environment = context.environment;
+        let colors = (request.progress == ProgressMode::Tty && !environment.no_color())
+            .then(|| Colors::parse(environment.text("BUILDKIT_COLORS").unwrap_or_default()));
+        let in_full = request.debug;
+        report::warnings(&built.warnings, &built.dockerfile, in_full, colors.as_ref(), &mut io::stderr());
         if request.tags.is_empty()
             && request.outputs.is_empty()
             && request.metadata_file.is_none()

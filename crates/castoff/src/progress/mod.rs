@@ -152,7 +152,7 @@ impl Renderer {
         }
     }
 
-    /// Writes what is still to be shown: the last frame, and the summary of warnings. Nothing may be told
+    /// Writes what is still to be shown: the last frame. Nothing may be told
     /// afterwards.
     pub fn finish(&mut self, now: Duration, succeeded: bool) {
         let pieces = self.steps.flush_all(now);

@@ -124,12 +124,6 @@ impl Plain {
             self.give_word(now, step, steps);
         }
         self.close_line();
-        if !steps.warnings.is_empty() {
-            if self.opened {
-                self.text.push('\n');
-            }
-            self.text.push_str(&summary(&steps.warnings));
-        }
         std::mem::take(&mut self.text)
     }
 
@@ -279,14 +273,4 @@ fn end_line(outcome: &Outcome, duration: Duration) -> String {
         Outcome::Failed { message } => format!("ERROR: {}", text::one_line(message)),
         Outcome::Cancelled => "CANCELED".to_owned(),
     }
-}
-
-/// The warnings once more, at the end (B-151).
-pub(super) fn summary(warnings: &[String]) -> String {
-    let count = match warnings.len() {
-        1 => "1 warning".to_owned(),
-        count => format!("{count} warnings"),
-    };
-    let lines: String = warnings.iter().map(|warning| format!(" - {warning}\n")).collect();
-    format!(" {count} found (use docker --debug to expand):\n{lines}")
 }

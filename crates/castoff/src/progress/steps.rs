@@ -18,8 +18,6 @@ pub(super) struct Steps {
     steps: BTreeMap<StepId, Step>,
     /// Steps in the order in which they were first heard of after being planned.
     pub order: Vec<StepId>,
-    /// All warnings, as lines, in the order they came.
-    pub warnings: Vec<String>,
     first_failure: Option<StepId>,
     kept_lines: usize,
     /// How long a line that is written over and over is held back.
@@ -65,7 +63,6 @@ impl Steps {
         Steps {
             steps: BTreeMap::new(),
             order: Vec::new(),
-            warnings: Vec::new(),
             first_failure: None,
             kept_lines: log_lines.max(REPORTED),
             rewritten,
@@ -111,9 +108,8 @@ impl Steps {
                 }
                 self.keep(*step, &pieces);
             }
-            Event::Warning { rule, text, line, .. } => {
-                self.warnings.push(warning(rule.as_deref(), text, *line))
-            }
+            // Lines and messages of their own; the report of the build sums them up.
+            Event::Warning { .. } => {}
         }
         pieces
     }

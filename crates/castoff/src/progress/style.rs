@@ -55,6 +55,11 @@ impl Colors {
         }
         colors
     }
+
+    /// Returns a text in the colour of warnings.
+    pub fn paint_warning(&self, text: &str) -> String {
+        format!("{}{text}{RESET}", self.warning)
+    }
 }
 
 fn sequence(color: &str) -> Option<String> {

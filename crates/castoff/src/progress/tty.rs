@@ -11,7 +11,7 @@ use castoff_solver::Outcome;
 
 use super::steps::{Status, Step, Steps};
 use super::style::{Colors, RESET, TerminalSize};
-use super::{RendererOptions, plain, text};
+use super::{RendererOptions, text};
 
 pub(super) struct Tty {
     size: TerminalSize,
@@ -36,7 +36,6 @@ struct Row {
 enum Tone {
     Plain,
     Done,
-    Warning,
     Error,
     Cancelled,
 }
@@ -90,20 +89,11 @@ impl Tty {
         }
     }
 
-    /// Returns the last frame, in which nothing is left out, and the warnings.
+    /// Returns the last frame, in which nothing is left out.
     pub fn finish(&mut self, now: Duration, steps: &Steps, succeeded: bool) -> String {
         let rows = self.rows(now, steps);
         let tone = if succeeded { Tone::Done } else { Tone::Error };
-        let mut text = self.draw(now, steps, (" FINISHED", tone), rows);
-        if !steps.warnings.is_empty() {
-            let summary = plain::summary(&steps.warnings);
-            let (heading, lines) = summary.split_once('\n').unwrap_or((&summary, ""));
-            text.push('\n');
-            text.push_str(&self.paint(heading, Tone::Warning));
-            text.push('\n');
-            text.push_str(lines);
-        }
-        text
+        self.draw(now, steps, (" FINISHED", tone), rows)
     }
 
     fn draw(&mut self, now: Duration, steps: &Steps, (state, tone): (&str, Tone), rows: Vec<Row>) -> String {
@@ -140,7 +130,6 @@ impl Tty {
         let color = match tone {
             Tone::Plain => return line.to_owned(),
             Tone::Done => &colors.run,
-            Tone::Warning => &colors.warning,
             Tone::Error => &colors.error,
             Tone::Cancelled => &colors.cancel,
         };

@@ -1,6 +1,7 @@
 //! The real program, run with an empty environment: standard output, standard error and the exit code.
 
 mod build;
+mod check;
 mod command_line;
 mod registry;
 #[path = "../../../castoff-registry/tests/it/server.rs"]

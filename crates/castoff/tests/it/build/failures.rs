@@ -176,7 +176,6 @@ fn flags_that_are_not_supported_yet_say_so() {
     for flags in [
         &["--push"][..],
         &["--cache-to", "type=local,dest=x"],
-        &["--call=check"],
         &["-o", "type=local,dest=out,mode=delete", "--allow", "buildx.local.delete"],
     ] {
         kit.build(dockerfile, flags).fails().says("not supported yet");

@@ -5,6 +5,7 @@ mod agents;
 mod arguments;
 mod cache;
 mod caches;
+mod calls;
 mod contexts;
 mod copies;
 mod devices;

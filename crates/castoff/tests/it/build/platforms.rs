@@ -252,7 +252,7 @@ fn a_finding_of_each_platform_is_said_once() {
     kit.write("context/hidden", "");
     let findings = |flags: &[&str]| {
         let done = kit.build("FROM base\nCOPY hidden /\n", flags).fails();
-        done.stderr.matches("CopyIgnoredFile").count()
+        done.stderr.matches(" - CopyIgnoredFile: ").count()
     };
     assert_eq!((findings(&[]), findings(&BOTH)), (1, 1));
 }
