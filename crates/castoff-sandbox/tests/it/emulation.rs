@@ -2,7 +2,7 @@
 
 use castoff_sandbox::{Emulator, Execution, architectures, execution};
 
-use crate::machine::{Machine, everywhere};
+use crate::machine::{Machine, everywhere, in_containers};
 
 /// Where Debian's qemu-user-static is.
 const SEARCH: &str = "/usr/bin";
@@ -93,6 +93,18 @@ fn an_emulated_step_has_the_rights_of_any_step() {
         assert_eq!(plain.stdout, emulated.stdout, "{emulated:?}");
         assert_eq!(emulated.status, "code 0", "{emulated:?}");
         machine.is_owned("owned", 0);
+    });
+}
+
+// B-167, B-201: also where there is no /proc of its own for a step.
+#[test]
+fn programs_of_another_architecture_run_in_a_container() {
+    in_containers(|machine| {
+        let emulator = with_program(machine);
+        let mut spec = machine.script("/bin/foreign; echo $?");
+        spec.emulator = Some(emulator);
+        let outcome = machine.run(&spec);
+        assert_eq!(outcome.stdout, "arm64\n7\n", "{outcome:?}");
     });
 }
 
