@@ -1,6 +1,6 @@
 //! Changes that put findings right: edits of the text, and what they must not change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lint::{Finding, LintOptions, lint};
 use crate::{Command, Dockerfile, Instruction, InstructionKind, KeyValues, Parsed, Span, Spanned, parse};
@@ -10,6 +10,9 @@ pub(crate) const AUTHORS: &str = "org.opencontainers.image.authors";
 
 /// Most rounds of fixes. A round is needed for each fix that overlaps with another.
 const ROUNDS: usize = 8;
+
+/// Most sets of fixes that are tried in a round.
+const TRIES: usize = 200;
 
 /// A piece of the text and what to put in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub fn fix(bytes: &[u8], options: &LintOptions, wanted: &dyn Fn(&Finding) -> boo
         let chosen = disjoint(fixable);
         let (bytes, applied) = match apply(&fixed.bytes, &parsed, &chosen) {
             Some(bytes) => (bytes, chosen),
-            None => one_by_one(&fixed.bytes, &parsed, chosen),
+            None => sound_ones(&fixed.bytes, &parsed, chosen),
         };
         if applied.is_empty() {
             break;
@@ -64,9 +67,10 @@ pub fn fix(bytes: &[u8], options: &LintOptions, wanted: &dyn Fn(&Finding) -> boo
 
 /// Leaves out findings whose fixes overlap with those of earlier ones.
 fn disjoint(findings: Vec<Finding>) -> Vec<Finding> {
-    let mut taken: BTreeSet<(u32, u32)> = BTreeSet::new();
-    let touches = |taken: &BTreeSet<(u32, u32)>, span: Span| {
-        taken.iter().any(|(start, end)| span.start <= *end && *start <= span.end)
+    // What is taken does not overlap, so that only the last piece that starts in time can.
+    let mut taken: BTreeMap<u32, u32> = BTreeMap::new();
+    let touches = |taken: &BTreeMap<u32, u32>, span: Span| {
+        taken.range(..=span.end).next_back().is_some_and(|(_, end)| span.start <= *end)
     };
     findings
         .into_iter()
@@ -97,15 +101,26 @@ fn apply(bytes: &[u8], before: &Parsed, findings: &[Finding]) -> Option<Vec<u8>>
     (!after.has_errors() && mean_the_same(&before.dockerfile, &after.dockerfile)).then_some(out)
 }
 
-fn one_by_one(bytes: &[u8], parsed: &Parsed, findings: Vec<Finding>) -> (Vec<u8>, Vec<Finding>) {
+/// Applies the fixes after which the file means the same, found by halving. Who has more bad ones than
+/// there are tries keeps the rest as it is.
+fn sound_ones(bytes: &[u8], parsed: &Parsed, findings: Vec<Finding>) -> (Vec<u8>, Vec<Finding>) {
     let mut sound: Vec<Finding> = Vec::new();
     let mut result = bytes.to_vec();
-    for finding in findings {
-        sound.push(finding);
-        match apply(bytes, parsed, &sound) {
+    let mut tries = TRIES;
+    let mut open = vec![findings];
+    while let Some(mut some) = open.pop() {
+        let before = sound.len();
+        sound.extend_from_slice(&some);
+        let applied = if tries == 0 { None } else { apply(bytes, parsed, &sound) };
+        tries = tries.saturating_sub(1);
+        match applied {
             Some(bytes) => result = bytes,
             None => {
-                sound.pop();
+                sound.truncate(before);
+                if some.len() > 1 && tries > 0 {
+                    let rest = some.split_off(some.len() / 2);
+                    open.extend([rest, some]);
+                }
             }
         }
     }

@@ -52,7 +52,7 @@ pub fn answer(
         }
         Call::Outline => {
             definition.refuse_errors()?;
-            let options = build::options(request, &definition, world, &mut steps, events)?;
+            let options = entitled(build::options(request, &definition, world, &mut steps, events)?);
             let planner = Planner::new(&definition.parsed.dockerfile, options.clone());
             // Bases have no arguments, so that they may stay unknown.
             let examined = check::examine(planner, Reaching::Target, &mut |_, _| Ok(None))?;
@@ -67,6 +67,12 @@ pub fn answer(
     }
 }
 
+/// Grants everything, because nothing is executed.
+pub fn entitled(options: PlanOptions) -> PlanOptions {
+    let entitlements = castoff_plan::Entitlements { network_host: true, security_insecure: true };
+    PlanOptions { entitlements, ..options }
+}
+
 /// Checks a file as BuildKit does: its rules, and bases that are resolved.
 fn checked(
     definition: &Definition,
@@ -78,7 +84,7 @@ fn checked(
     let options = if definition.parsed.has_errors() {
         PlanOptions::new(Platform::host())
     } else {
-        build::options(request, definition, world, steps, events)?
+        entitled(build::options(request, definition, world, steps, events)?)
     };
     let world = &*world;
     let subject = Subject {

@@ -14,6 +14,9 @@ use crate::context::DockerfileText;
 use crate::ignored::ignored_sources;
 use crate::rules;
 
+/// Most findings shown of a file.
+const MOST: usize = 1000;
+
 /// What was found in a file.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -79,6 +82,7 @@ pub fn check(subject: &Subject<'_>, resolve: &mut Resolve<'_>) -> Result<Report,
     report.findings.extend(planned.filter_map(finding));
     report.findings.retain(|finding| options.allows(finding.rule.name, subject.preset));
     report.findings.sort_by_key(|finding| (finding.diagnostic.lines, finding.diagnostic.span.start));
+    report.findings.truncate(MOST);
     Ok(report)
 }
 

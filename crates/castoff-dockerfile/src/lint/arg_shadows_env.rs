@@ -18,10 +18,13 @@ const RULE: Rule = Rule {
     page: include_str!("../../../../docs/lints/ArgShadowsEnv.md"),
 };
 
+/// How far bases are followed.
+const DEPTH: usize = 32;
+
 fn run(file: &File<'_>, findings: &mut Findings) {
-    let mut ends: Vec<BTreeMap<&str, u32>> = Vec::new();
+    let mut stages: Vec<BTreeMap<&str, u32>> = Vec::new();
     for (index, stage) in file.stages() {
-        let mut variables = file.base(index).map(|base| ends[base].clone()).unwrap_or_default();
+        let mut variables: BTreeMap<&str, u32> = BTreeMap::new();
         for instruction in &stage.instructions {
             match &instruction.kind {
                 InstructionKind::Env(pairs) => {
@@ -30,7 +33,12 @@ fn run(file: &File<'_>, findings: &mut Findings) {
                 }
                 InstructionKind::Arg(declarations) => {
                     for name in declarations.iter().map(|declaration| &declaration.name) {
-                        let Some(line) = variables.get(name.value.as_str()) else { continue };
+                        let name_text = name.value.as_str();
+                        let inherited = || {
+                            let bases = std::iter::successors(file.base(index), |base| file.base(*base));
+                            bases.take(DEPTH).find_map(|base| stages[base].get(name_text))
+                        };
+                        let Some(line) = variables.get(name_text).or_else(inherited) else { continue };
                         let message = format!(
                             "From here on instructions see the argument {0} and not the variable of line {line}, which \
                              the image keeps",
@@ -43,6 +51,6 @@ fn run(file: &File<'_>, findings: &mut Findings) {
                 _ => {}
             }
         }
-        ends.push(variables);
+        stages.push(variables);
     }
 }

@@ -22,6 +22,7 @@ fn run(file: &File<'_>, findings: &mut Findings) {
     for (index, stage) in file.stages() {
         // A stage has the SHELL of the stage it is based on (D-185).
         let mut shell = file.base(index).is_some_and(|base| shells[base]);
+        let entrypoint = has_entrypoint(stage);
         for instruction in &stage.instructions {
             shell |= matches!(instruction.kind, InstructionKind::Shell(_));
             let (InstructionKind::Cmd(Command::Shell(text))
@@ -39,7 +40,7 @@ fn run(file: &File<'_>, findings: &mut Findings) {
             // An ENTRYPOINT in JSON form takes arguments that it did not take before, and gets those of CMD
             // as they are.
             let fix = match instruction.kind {
-                InstructionKind::Cmd(_) if file.is_verbatim(text) && !has_entrypoint(stage) => {
+                InstructionKind::Cmd(_) if file.is_verbatim(text) && !entrypoint => {
                     exec_form(&text.value).map(|exec| Edit::replace(text.span, exec)).into_iter().collect()
                 }
                 _ => Vec::new(),

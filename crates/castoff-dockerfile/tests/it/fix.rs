@@ -120,6 +120,13 @@ fn protocols_get_lower_case() {
 }
 
 #[test]
+fn large_files_are_fixed_in_time() {
+    let source = format!("FROM x\n{}", "run a\nENV a b\nCMD a\n".repeat(20_000));
+    let (once, count) = fixed(&source);
+    assert!(count > 50_000 && once.starts_with("FROM x\nRUN a\nENV a=b\nCMD [\"a\"]\n"), "{count}");
+}
+
+#[test]
 fn files_with_errors_are_left_alone() {
     stays("FROM x as y\nRUNN a\n");
     stays("");

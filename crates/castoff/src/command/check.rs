@@ -135,14 +135,13 @@ fn alone(path: &Path, stdin: &mut dyn io::Read) -> anyhow::Result<Input> {
 
 fn examine(input: &Input, request: &PlanRequest, session: Option<&Session>) -> anyhow::Result<Report> {
     let parsed = castoff_dockerfile::parse(&input.dockerfile.bytes);
-    let options = PlanOptions {
+    let options = crate::call::entitled(PlanOptions {
         source_name: input.dockerfile.name.clone(),
         target: request.target.clone(),
         build_args: request.build_args.clone(),
         platforms: request.platforms.clone(),
-        entitlements: castoff_plan::Entitlements { network_host: true, security_insecure: true },
         ..PlanOptions::new(Platform::host())
-    };
+    });
     let subject = Subject {
         dockerfile: &input.dockerfile,
         parsed: &parsed,

@@ -65,6 +65,25 @@ fn a_check_resolves_bases() {
     assert!(text(&done.stdout).contains("Usage of undefined variable '$NOPE'"));
 }
 
+#[test]
+fn castoff_check_knows_bases_when_it_may_look_them_up() {
+    let kit = Kit::new();
+    kit.write("context/Dockerfile", "# check=skip=UnpinnedBase\nFROM busybox\nLABEL a=$NOPE\n");
+    let found = |flags: &[&str]| kit.castoff(&[&["check"], flags, &["context"]].concat());
+    found(&[]).succeeds();
+    let done = found(&["--resolve"]).fails();
+    assert!(text(&done.stdout).contains("Usage of undefined variable '$NOPE'"), "{}", text(&done.stdout));
+}
+
+// Nothing is executed, so that nothing has to be granted (B-159).
+#[test]
+fn calls_need_no_entitlements() {
+    let kit = Kit::new();
+    let file = "FROM busybox\nRUN --security=insecure --network=host true\n";
+    kit.build(file, &["--check"]).succeeds();
+    kit.build(file, &["--call=outline"]).succeeds();
+}
+
 // D-026: castoff's own rules fail nothing that does not fail with docker.
 #[test]
 fn rules_of_our_own_run_when_they_are_named() {
