@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::castoff::Castoff;
 use crate::command::{capture, output_directory, repository, run, which};
 use crate::examples::EXAMPLES;
-use crate::{bases, e2e, foreign, fuzz, tidy};
+use crate::{bases, bench, e2e, foreign, fuzz, tidy};
 
 /// Who builds the examples without privileges.
 const USER: &str = "castoff-test";
@@ -37,6 +37,7 @@ const PACKAGES: &[&str] = &[
     "tmux",
     "uidmap",
     "umoci",
+    "valgrind",
     "xz-utils",
     "zstd",
 ];
@@ -61,6 +62,7 @@ pub fn main() -> Result<()> {
             cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])
         }
     })?;
+    step("instructions", || bench::main(&["instructions".to_owned()]))?;
     step("fuzz targets", fuzz::all)?;
     step("examples", || e2e::main(&[]))?;
     step("examples without privileges", unprivileged)

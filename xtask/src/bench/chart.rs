@@ -11,7 +11,7 @@ text{font:12px system-ui,sans-serif;fill:#1f2328}.small{font-size:10px;fill:#596
 .axis{stroke:#59636e}.back{fill:#fff}.limit{stroke:#1f2328;stroke-width:2}\
 .c0{fill:#e8590c;stroke:#e8590c}.c1{fill:#5c7cfa;stroke:#5c7cfa}.c2{fill:#868e96;stroke:#868e96}\
 .c3{fill:#1098ad;stroke:#1098ad}.c4{fill:#ae3ec9;stroke:#ae3ec9}.c5{fill:#66a80f;stroke:#66a80f}\
-@media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#30363d}\
+polyline.line{fill:none;stroke-width:2}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}.grid{stroke:#30363d}\
 .axis{stroke:#9198a1}.back{fill:#0d1117}.limit{stroke:#e6edf3}}";
 
 const LEFT: f64 = 96.0;
@@ -62,7 +62,7 @@ pub(super) fn bars(rows: &[RowResult], builders: &[String], caption: &str) -> St
     let group = |row: &RowResult| row.cells.len() as f64 * BAR + GAP;
     let bottom = TOP + rows.iter().map(group).sum::<f64>();
     let mut body = String::new();
-    legend(&mut body, builders);
+    legend(&mut body, builders, true);
     for power in scale.powers() {
         let x = scale.at(power);
         push(
@@ -117,12 +117,72 @@ pub(super) fn bars(rows: &[RowResult], builders: &[String], caption: &str) -> St
     document(WIDTH, bottom + 28.0, &body)
 }
 
-fn legend(body: &mut String, builders: &[String]) {
+/// A chart of its own among others: lines of time against size, both on scales of powers of ten.
+pub(super) struct Panel {
+    pub(super) title: String,
+    /// For each builder its points, by size.
+    pub(super) lines: Vec<Vec<(f64, f64)>>,
+}
+
+/// Draws panels, two beside each other.
+pub(super) fn lines(panels: &[Panel], builders: &[String], caption: &str) -> String {
+    const PANEL: (f64, f64) = (330.0, 220.0);
+    let mut body = String::new();
+    legend(&mut body, builders, false);
+    for (number, panel) in panels.iter().enumerate() {
+        let left = 70.0 + (number % 2) as f64 * (PANEL.0 + 80.0);
+        let top = TOP + 20.0 + (number / 2) as f64 * (PANEL.1 + 70.0);
+        let (right, bottom) = (left + PANEL.0, top + PANEL.1);
+        let points = || panel.lines.iter().flatten();
+        let across = Log::over(points().map(|point| point.0), left, right);
+        let up = Log::over(points().map(|point| point.1), bottom, top);
+        push(&mut body, text(left, top - 10.0, "start", "", &panel.title));
+        let (Some(across), Some(up)) = (across, up) else { continue };
+        for size in across.powers() {
+            let x = across.at(size);
+            push(&mut body, grid(x, top, x, bottom));
+            push(&mut body, text(x, bottom + 14.0, "middle", "small", &counted(size)));
+        }
+        for time in up.powers() {
+            let y = up.at(time);
+            push(&mut body, grid(left, y, right, y));
+            push(&mut body, text(left - 6.0, y + 3.0, "end", "small", &short(time)));
+        }
+        for (color, line) in panel.lines.iter().enumerate() {
+            let drawn: Vec<String> = line
+                .iter()
+                .map(|(size, time)| format!("{:.1},{:.1}", across.at(*size), up.at(*time)))
+                .collect();
+            push(&mut body, format!("<polyline class=\"c{color} line\" points=\"{}\"/>", drawn.join(" ")));
+        }
+    }
+    let height = TOP + 20.0 + panels.len().div_ceil(2) as f64 * (PANEL.1 + 70.0);
+    push(&mut body, text(70.0, height - 10.0, "start", "small", caption));
+    document(WIDTH, height, &body)
+}
+
+fn grid(x1: f64, y1: f64, x2: f64, y2: f64) -> String {
+    format!("<line class=\"grid\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>")
+}
+
+/// A power of ten of things.
+fn counted(power: f64) -> String {
+    match power {
+        power if power >= 1e6 => format!("{:.0}M", power / 1e6),
+        power if power >= 1e3 => format!("{:.0}k", power / 1e3),
+        power => format!("{power:.0}"),
+    }
+}
+
+fn legend(body: &mut String, builders: &[String], has_limit: bool) {
     let mut x = LEFT;
     for (color, name) in builders.iter().enumerate() {
         push(body, format!("<rect class=\"c{color}\" x=\"{x:.1}\" y=\"12\" width=\"11\" height=\"11\"/>"));
         push(body, text(x + 16.0, 22.0, "start", "", name));
         x += 36.0 + 7.0 * name.len() as f64;
+    }
+    if !has_limit {
+        return;
     }
     push(body, format!("<line class=\"limit\" x1=\"{x:.1}\" y1=\"11\" x2=\"{x:.1}\" y2=\"24\"/>"));
     push(body, text(x + 8.0, 22.0, "start", "", "the bare work"));

@@ -55,8 +55,10 @@ pub(super) fn time_together(series: Vec<Vec<Command>>, log: &Path) -> Result<Out
     Ok(Outcome::Done(started.elapsed().as_secs_f64()))
 }
 
-/// Runs command lines and returns the largest resident memory of a process of theirs, in bytes.
+/// Runs command lines and returns the largest resident memory of a process of theirs, in bytes. The time
+/// has a millisecond or two of the program in between.
 pub(super) fn peak(commands: Vec<Command>, log: &Path) -> Result<(Outcome, u64)> {
+    let started = Instant::now();
     let report = log.with_extension("memory");
     let mut peak = 0;
     for command in commands {
@@ -77,7 +79,7 @@ pub(super) fn peak(commands: Vec<Command>, log: &Path) -> Result<(Outcome, u64)>
         let kilobytes: u64 = text.trim().parse().with_context(|| format!("`time` printed `{text}`"))?;
         peak = peak.max(kilobytes << 10);
     }
-    Ok((Outcome::Done(0.0), peak))
+    Ok((Outcome::Done(started.elapsed().as_secs_f64()), peak))
 }
 
 fn start(command: &mut Command, log: &Path) -> Result<std::process::Child> {

@@ -6,6 +6,8 @@
 mod builders;
 mod chart;
 mod generate;
+mod growth;
+mod instructions;
 mod limits;
 mod measure;
 mod options;
@@ -37,12 +39,11 @@ pub fn main(arguments: &[String]) -> Result<()> {
         return Ok(());
     }
     let options = Options::parse(arguments)?;
-    if !peers::world::is_entered() {
-        return peers::world::enter(COMMAND, arguments);
-    }
     match options.what {
+        What::Instructions => instructions::main(&options),
+        What::Table | What::Growth if !peers::world::is_entered() => peers::world::enter(COMMAND, arguments),
         What::Table => table(&options),
-        What::Growth | What::Instructions => anyhow::bail!("this part is not built yet"),
+        What::Growth => growth::main(&options),
     }
 }
 

@@ -201,7 +201,7 @@ impl Runner<'_> {
     }
 
     /// Writes a Dockerfile and says what is asked for.
-    fn build(
+    pub(super) fn build(
         &self,
         inputs: &Inputs<'_>,
         row: &Row,
@@ -233,7 +233,7 @@ impl Runner<'_> {
         self.registry.reference(&format!("cache-{}", builder.name))
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    pub(super) fn log(&self, name: &str) -> PathBuf {
         self.world.directory.join(format!("{name}.log"))
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Everything that is mounted or started in there ends with it, however it ends.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,6 +25,8 @@ pub(crate) struct World {
     pub(crate) directory: PathBuf,
     /// Seconds since the epoch; whatever is newer was made by this run.
     pub(crate) started: i64,
+    /// Held while the directory is used.
+    _lock: File,
 }
 
 /// Returns the directory of everything that a command writes, by the name of the command.
@@ -66,6 +69,9 @@ impl World {
     /// Clears the directory, makes the Debian root if there is none, and mounts what it needs.
     pub(crate) fn prepare(command: &str, suite: &str) -> Result<World> {
         let directory = directory(command);
+        std::fs::create_dir_all(&directory)?;
+        let lock = File::create(directory.with_file_name("lock"))?;
+        lock.try_lock().with_context(|| format!("another run uses `{}`", directory.display()))?;
         run(Command::new("rm").args(["--recursive", "--force", "--one-file-system"]).arg(&directory))?;
         std::fs::create_dir_all(&directory)?;
         // The differential test had it first; all commands share one.
@@ -82,7 +88,7 @@ impl World {
             mount("--rbind", Path::new("/").join(kernel).as_path(), &root.join(kernel))?;
         }
         mount("--bind", &directory, &inside)?;
-        Ok(World { root, directory, started: i64::try_from(started)? })
+        Ok(World { root, directory, _lock: lock, started: i64::try_from(started)? })
     }
 
     /// Starts a command line in the Debian root.

@@ -1,6 +1,7 @@
 //! What is built: each workload is one or more rows of the table.
 
 mod context;
+mod growth;
 mod layers;
 mod steps;
 
@@ -18,6 +19,8 @@ use super::limits::{Limit, StepTool};
 use super::options::Options;
 use super::registry::Registry;
 use crate::command::{capture, which};
+
+pub(super) use growth::{SERIES, Series};
 
 /// A workload: its name, and how its inputs and rows are made.
 pub(super) struct Workload {
