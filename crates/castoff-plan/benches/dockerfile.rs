@@ -38,6 +38,7 @@ fn plan(parsed: &Parsed) -> usize {
                     planner.provide(&question, image);
                 }
             }
+            Step::Date(_) => planner.provide_date(None),
             Step::Done(plan) => return plan.graph.iter().count(),
             Step::Failed(diagnostics) => return diagnostics.len(),
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use castoff_dockerfile::{Diagnostic, Severity};
 use castoff_graph::BuildGraph;
 
+use crate::date;
 use crate::lower;
 use crate::reach::reach;
 use crate::stage::Survey;
@@ -53,6 +54,13 @@ impl Examined {
 impl Planner {
     /// Looks at the target or at every stage (D-322), and says all that a plan would say.
     pub fn check(&self, reaching: Reaching) -> CheckStep {
+        // When the source was is of no interest, only whether it may be asked.
+        if let Err(diagnostic) = date::source(&self.dockerfile, &self.options) {
+            return CheckStep::Done(Box::new(Examined {
+                diagnostics: vec![diagnostic],
+                ..Examined::default()
+            }));
+        }
         let mut questions: Vec<Question> = Vec::new();
         let mut asked = BTreeSet::new();
         let mut targets = Vec::new();

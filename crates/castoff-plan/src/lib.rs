@@ -24,6 +24,7 @@ mod check;
 mod chmod;
 mod contexts;
 mod cycles;
+mod date;
 mod globals;
 pub mod lint;
 mod lower;
@@ -40,6 +41,6 @@ mod stage;
 mod suggest;
 
 pub use check::{CheckStep, Examined, Reaching};
-pub use options::{Entitlements, NamedContext, PlanOptions};
+pub use options::{ContextSource, Entitlements, NamedContext, PlanOptions};
 pub use outline::{Access, Argument, Outline, Target, outline, targets};
 pub use planner::{Plan, PlannedStage, Planner, Question, ResolvedImage, Step};

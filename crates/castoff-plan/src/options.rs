@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
-use castoff_oci::{Platform, Reference};
+use castoff_oci::{DiffId, Platform, Reference};
 
 /// The options of one build, for one platform or several.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct PlanOptions {
     pub platforms: Vec<Platform>,
     /// The platform of the machine that builds.
     pub build_platform: Platform,
+    /// Where the files of the main context are.
+    pub context: ContextSource,
     /// Named contexts by name, `name` or `name::os/arch` (D-126).
     pub contexts: BTreeMap<String, NamedContext>,
     /// Ignore existing results of all stages.
@@ -47,11 +49,34 @@ pub struct PlanOptions {
     pub epoch: Option<i64>,
 }
 
+/// Where the files of the main context are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContextSource {
+    /// In a directory that the caller can read.
+    Local,
+    /// In a layer, because they were fetched or came as an archive.
+    Tree {
+        /// The layer.
+        layer: DiffId,
+        /// Their time in seconds since 1970, if they have one (D-102).
+        time: Option<i64>,
+    },
+    /// Nowhere: there are none (D-275).
+    Empty,
+}
+
 /// What a named context is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {
     /// A directory that the caller can read under the context's name.
     Directory,
+    /// A tree that was fetched.
+    Tree {
+        /// The layer that holds it.
+        layer: DiffId,
+        /// Its time in seconds since 1970, if it has one (D-102).
+        time: Option<i64>,
+    },
     /// An image.
     Image(Reference),
     /// The empty file system.
@@ -77,6 +102,7 @@ impl PlanOptions {
             labels: Vec::new(),
             platforms: Vec::new(),
             build_platform,
+            context: ContextSource::Local,
             contexts: BTreeMap::new(),
             no_cache: false,
             no_cache_stages: Vec::new(),

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use castoff_dockerfile::{Diagnostic, Dockerfile, Span};
-use castoff_graph::{BuildGraph, ImageOutput, VertexId};
+use castoff_graph::{BuildGraph, ImageOutput, SourceOp, VertexId};
 use castoff_oci::{Digest, ImageConfig, Platform, Reference};
 
 use crate::PlanOptions;
 use crate::contexts;
+use crate::date;
 use crate::lower;
 use crate::reach::reach;
 use crate::stage::{Root, Survey};
@@ -27,6 +28,9 @@ pub enum Step {
     /// It must know these images; answer each with [`Planner::provide`], then step again. Only images
     /// that the target needs are asked for (D-127), each once.
     Resolve(Vec<Question>),
+    /// It must know the time of this source, which SOURCE_DATE_EPOCH stands for (D-103); answer with
+    /// [`Planner::provide_date`], then step again.
+    Date(Box<SourceOp>),
     /// The plan.
     Done(Box<Plan>),
     /// The file cannot be built: errors first, then the warnings found on the way.
@@ -123,13 +127,19 @@ impl Answers {
 
 impl Planner {
     /// Returns a planner of a file.
-    pub fn new(dockerfile: &Dockerfile, options: PlanOptions) -> Planner {
+    pub fn new(dockerfile: &Dockerfile, mut options: PlanOptions) -> Planner {
+        date::settle_contexts(dockerfile, &mut options);
         Planner { dockerfile: dockerfile.clone(), options, answers: Answers::default() }
     }
 
     /// Returns what must be known next, the plan, or why there is none. Calling it again without new
     /// answers gives the same.
     pub fn step(&mut self) -> Step {
+        match date::source(&self.dockerfile, &self.options) {
+            Ok(Some(source)) => return Step::Date(Box::new(source)),
+            Ok(None) => {}
+            Err(error) => return Step::Failed(vec![error]),
+        }
         let answers = self.answers.known();
         let mut targets = Vec::new();
         let mut questions: Vec<Question> = Vec::new();
@@ -157,6 +167,11 @@ impl Planner {
             Ok(plan) => Step::Done(Box::new(plan)),
             Err(diagnostics) => Step::Failed(diagnostics),
         }
+    }
+
+    /// Answers [`Step::Date`]: the time in seconds since 1970, if the source has one.
+    pub fn provide_date(&mut self, seconds: Option<i64>) {
+        date::settle(&mut self.options, seconds);
     }
 
     /// Answers a question. A second answer to the same question replaces the first.

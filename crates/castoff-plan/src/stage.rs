@@ -9,7 +9,8 @@ use castoff_oci::{Platform, Reference};
 
 use crate::contexts;
 use crate::cycles;
-use crate::globals::{self, BuildArgs, Globals};
+use crate::date;
+use crate::globals::{BuildArgs, Globals};
 use crate::lint::{invalid_default_arg_in_from, undefined_arg_in_from};
 use crate::place::{Checked, Place};
 use crate::suggest::{did_you_mean, known_stages};
@@ -53,7 +54,7 @@ pub(crate) enum Root {
     Stage(usize),
     /// The empty file system.
     Scratch,
-    /// A directory of the caller, by the name of its context.
+    /// A directory of the caller or a tree that was fetched, by the name of its context.
     Directory(String),
     /// An image.
     Image(Box<Question>),
@@ -83,7 +84,7 @@ impl<'a> Survey<'a> {
         }
         let globals = Globals::of(dockerfile, options, target_platform, BuildArgs::Used).map_err(one)?;
         let defaults = Globals::of(dockerfile, options, target_platform, BuildArgs::Ignored).ok();
-        let epoch = globals::epoch(&globals, dockerfile, options).map_err(one)?;
+        let epoch = date::epoch(&globals, dockerfile, options).map_err(one)?;
         let mut names: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, stage) in dockerfile.stages.iter().enumerate() {
             if let Some(name) = &stage.from.name {
@@ -337,7 +338,7 @@ impl<'a> StageInfo<'a> {
 
 fn context_root(key: &str, context: &NamedContext, platform: &Platform) -> Root {
     match context {
-        NamedContext::Directory => Root::Directory(key.to_owned()),
+        NamedContext::Directory | NamedContext::Tree { .. } => Root::Directory(key.to_owned()),
         NamedContext::Image(reference) => {
             Root::Image(Box::new(Question { reference: reference.clone(), platform: platform.clone() }))
         }

@@ -4,13 +4,15 @@
 //! Whatever is fetched becomes a layer of the store, known by what it is and not by where it came from. The
 //! next build that asks for the same fetches nothing, or asks only whether it is still the same.
 
+pub mod archive;
 mod error;
 pub mod git;
 pub mod http;
 mod layer;
 
 use castoff_graph::remote::{GitSource, HttpSource};
-use castoff_graph::{CacheKey, VertexId};
+use castoff_graph::{CacheKey, SourceOp, VertexId};
+use castoff_oci::DiffId;
 use castoff_store::{CacheRecord, LayerId, RecordOutcome};
 
 use crate::World;
@@ -65,9 +67,33 @@ pub(crate) fn git_vertex(
     messenger: &Messenger,
 ) -> Result<VertexResult, StepError> {
     messenger.send(Event::Started { step: shared.step(id) });
-    let tree = git::tree(shared.world, source, git::GitAccess::default())?;
+    let tree = git::tree_with_default_agent(shared.world, source)?;
     let (identity, cached) = (tree.recipe.key(), !tree.fetched);
     Ok(VertexResult { identity, layer: Some(tree.layer), created_ms: tree.created_ms, cached })
+}
+
+/// Returns the time of a source, in seconds since 1970: that of its commit, or what the server says (D-102).
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn date(world: &World, source: &SourceOp) -> Result<Option<i64>, FetchError> {
+    match source {
+        SourceOp::Http(source) => Ok(http::content(world, source, &mut |_, _| {})?.last_modified),
+        SourceOp::Git(source) => Ok(Some(git::tree_with_default_agent(world, source)?.time)),
+        SourceOp::Scratch | SourceOp::Image { .. } | SourceOp::Local(_) | SourceOp::Tree { .. } => Ok(None),
+    }
+}
+
+/// Fetches a file over HTTP into a layer that holds it alone.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn http_layer(
+    world: &World,
+    source: &HttpSource,
+    content: &http::HttpContent,
+) -> Result<Option<DiffId>, FetchError> {
+    Ok(http::layer(world, source, content)?.diff_id())
 }
 
 fn fetched(identity: CacheKey, layer: LayerId, created_ms: i64) -> VertexResult {

@@ -1,14 +1,15 @@
 //! The story of a build, in the order in which it happens: text, syntax, plan, solve, export.
 
+mod definition;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::PathBuf;
 
 use castoff_dockerfile::lint::{self, LintOptions, Preset};
-use castoff_dockerfile::{Diagnostic, Dockerfile, Parsed, Severity};
+use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
 use castoff_graph::{LocalName, VertexId};
 use castoff_oci::{Digest, Platform, Reference};
-use castoff_plan::{NamedContext, Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
+use castoff_plan::{Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
 use castoff_solver::export::image;
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::{
@@ -17,15 +18,15 @@ use castoff_solver::{
 };
 
 use crate::agents;
-use crate::args::{
-    BuildRequest, ContextSpec, FileSpec, NamedContextSource, PlanRequest, SecretSource, SecretSpec,
-};
+use crate::args::{BuildRequest, PlanRequest, SecretSource, SecretSpec};
 use crate::check;
 use crate::context::{self, DockerfileText};
 use crate::devices;
 use crate::export::{self, Outputs};
 use crate::ignored::ignored_sources;
 use crate::platforms;
+
+pub(crate) use definition::{Definition, read};
 
 /// A build that was done.
 #[derive(Debug)]
@@ -149,16 +150,12 @@ pub fn plan(
     events: &mut dyn FnMut(Event),
 ) -> Result<Planned, BuildError> {
     let mut steps = Internal::default();
-    let definition = read(request, &mut steps, events)?;
+    let definition = definition::read(request, world, &mut steps, events)?;
     definition.refuse_errors()?;
     let options = options(request, &definition, world, &mut steps, events)?;
-    let Definition { dockerfile, parsed, context } = definition;
+    let Definition { dockerfile, parsed, name, .. } = definition;
     let mut warnings = parsed.diagnostics.clone();
-    let scope = format!(
-        "{}\n{}",
-        context.as_deref().map(|path| path.display().to_string()).unwrap_or_default(),
-        dockerfile.name
-    );
+    let scope = format!("{name}\n{}", dockerfile.name);
     let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
     let options = LintOptions {
         stages: Some(plan.stages.iter().map(|stage| stage.index).collect()),
@@ -187,44 +184,6 @@ fn tell(warnings: &[Diagnostic], events: &mut dyn FnMut(Event)) {
     }
 }
 
-/// A Dockerfile that was read.
-pub(crate) struct Definition {
-    /// The file.
-    pub(crate) dockerfile: DockerfileText,
-    /// The file, parsed; it may have errors.
-    pub(crate) parsed: Parsed,
-    /// The directory of the context, where there is one.
-    context: Option<PathBuf>,
-}
-
-impl Definition {
-    /// Stops at a file that has errors.
-    pub(crate) fn refuse_errors(&self) -> Result<(), BuildError> {
-        if !self.parsed.has_errors() {
-            return Ok(());
-        }
-        let diagnostics = self.parsed.diagnostics.clone();
-        Err(BuildError::Diagnostics { dockerfile: self.dockerfile.clone(), diagnostics })
-    }
-}
-
-/// Reads and parses a Dockerfile.
-pub(crate) fn read(
-    request: &PlanRequest,
-    steps: &mut Internal,
-    events: &mut dyn FnMut(Event),
-) -> Result<Definition, BuildError> {
-    let (dockerfile, context) =
-        steps.work("[internal] load build definition from Dockerfile", events, |note| {
-            let found = read_definition(request)?;
-            note("transferring dockerfile", found.0.bytes.len() as u64);
-            Ok(found)
-        })?;
-    let parsed = castoff_dockerfile::parse(&dockerfile.bytes);
-    refuse_foreign_frontend(&parsed.dockerfile, request, &dockerfile)?;
-    Ok(Definition { dockerfile, parsed, context })
-}
-
 /// Returns what the planner is to know. The local directories it may use are put into `world`.
 pub(crate) fn options(
     request: &PlanRequest,
@@ -233,14 +192,8 @@ pub(crate) fn options(
     steps: &mut Internal,
     events: &mut dyn FnMut(Event),
 ) -> Result<PlanOptions, BuildError> {
-    steps.work("[internal] load .dockerignore", events, |_| {
-        if let Some(path) = &definition.context {
-            let local = context::main_context(path, &definition.dockerfile)?;
-            world.locals.insert(LocalName::Context, local);
-        }
-        Ok(())
-    })?;
-    let contexts = named_contexts(request, world)?;
+    let context = definition.ignored(request, world, steps, events)?;
+    let contexts = definition::named_contexts(request, world, steps, events)?;
     let host = Platform::host();
     Ok(PlanOptions {
         source_name: definition.dockerfile.name.clone(),
@@ -249,6 +202,7 @@ pub(crate) fn options(
         labels: request.labels.clone(),
         platforms: request.platforms.clone(),
         multi_platform: request.multi_platform,
+        context,
         contexts,
         no_cache: request.no_cache,
         no_cache_stages: request.no_cache_stages.clone(),
@@ -280,6 +234,12 @@ fn lower(
             Step::Done(plan) => return Ok(*plan),
             Step::Failed(diagnostics) => {
                 return Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics });
+            }
+            Step::Date(source) => {
+                let seconds = steps.work("[internal] load SOURCE_DATE_EPOCH", events, |_| {
+                    Ok(castoff_solver::fetch::date(world, &source)?)
+                })?;
+                planner.provide_date(seconds);
             }
             Step::Resolve(questions) => {
                 for question in questions {
@@ -434,78 +394,6 @@ fn refuse_foreign_frontend(
         hints: vec!["remove the `syntax` directive if the file needs nothing of that frontend".to_owned()],
     };
     Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics: vec![diagnostic] })
-}
-
-fn read_definition(request: &PlanRequest) -> anyhow::Result<(DockerfileText, Option<PathBuf>)> {
-    let mut stdin = io::stdin().lock();
-    let context = match &request.context {
-        ContextSpec::Directory(path) => Some(context::directory(&path.to_string_lossy())?),
-        ContextSpec::Stdin => None,
-        ContextSpec::Git(_) => anyhow::bail!("a git repository as context is not supported yet"),
-        ContextSpec::Http(_) => anyhow::bail!("a context fetched over HTTP is not supported yet"),
-    };
-    let file = match &request.file {
-        None => None,
-        Some(FileSpec::Path(path)) => Some(path.to_string_lossy().into_owned()),
-        Some(FileSpec::Stdin) => Some("-".to_owned()),
-        Some(FileSpec::Http(_)) => anyhow::bail!("a Dockerfile fetched over HTTP is not supported yet"),
-    };
-    let text = context::dockerfile(file.as_deref(), context.as_deref(), &mut stdin)?;
-    if context.is_none() && is_archive(&text.bytes) {
-        anyhow::bail!("a context archive on standard input is not supported yet");
-    }
-    Ok((text, context))
-}
-
-/// B-061: what on standard input is an archive and no Dockerfile.
-fn is_archive(bytes: &[u8]) -> bool {
-    castoff_layer::detect(bytes) != castoff_layer::Compression::None || castoff_layer::is_tar(bytes)
-}
-
-fn named_contexts(
-    request: &PlanRequest,
-    world: &mut World,
-) -> Result<BTreeMap<String, NamedContext>, BuildError> {
-    let mut contexts = BTreeMap::new();
-    for spec in &request.contexts {
-        let context = match &spec.source {
-            NamedContextSource::Directory(path) => {
-                let path = context::directory(&path.to_string_lossy())?;
-                let local = context::named_context(&path)?;
-                world.locals.insert(LocalName::Named(spec.name.clone()), local);
-                NamedContext::Directory
-            }
-            NamedContextSource::Image(reference) if reference.familiar() == "scratch:latest" => {
-                NamedContext::Scratch
-            }
-            NamedContextSource::Image(reference) => NamedContext::Image(reference.clone()),
-            NamedContextSource::OciLayout { path, tag, digest } => {
-                NamedContext::Image(layout(world, path, tag.as_deref(), *digest)?)
-            }
-            NamedContextSource::Git(_) | NamedContextSource::Http(_) => {
-                let name = &spec.name;
-                return Err(anyhow::anyhow!(
-                    "context `{name}`: only directories, images and layouts are supported yet"
-                )
-                .into());
-            }
-        };
-        contexts.insert(spec.name.clone(), context);
-    }
-    Ok(contexts)
-}
-
-/// Loads an OCI layout into the store and returns a name that leads to its image there (B-073).
-fn layout(
-    world: &World,
-    path: &std::path::Path,
-    tag: Option<&str>,
-    digest: Option<Digest>,
-) -> Result<Reference, BuildError> {
-    let found = import::find_in_layout(&world.store, path, tag, digest)?;
-    // Found by its digest alone; the name is only shown.
-    let name: Reference = "oci-layout/image".parse().map_err(anyhow::Error::from)?;
-    Ok(name.with_digest(found))
 }
 
 /// D-171.

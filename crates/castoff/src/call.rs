@@ -40,7 +40,7 @@ pub fn answer(
     events: &mut dyn FnMut(Event),
 ) -> Result<Answer, BuildError> {
     let mut steps = Internal::default();
-    let definition = build::read(request, &mut steps, events)?;
+    let definition = build::read(request, world, &mut steps, events)?;
     match call {
         Call::Check => {
             let report = checked(&definition, request, world, &mut steps, events)?;

@@ -1,7 +1,7 @@
 //! The build context on this machine: which directory, which Dockerfile, which ignore file
 //! (D-272 to D-284, B-045, B-060).
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use castoff_graph::pattern::{IgnorePatterns, PatternError};
@@ -51,7 +51,7 @@ pub enum ContextError {
 }
 
 /// Names that are tried when no Dockerfile is given (B-045).
-const DEFAULT_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
+pub const DEFAULT_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
 /// Returns the absolute path of a context directory.
 ///
@@ -62,29 +62,35 @@ pub fn directory(path: &str) -> Result<PathBuf, ContextError> {
     if absolute.is_dir() { Ok(absolute) } else { Err(ContextError::NotADirectory(path.to_owned())) }
 }
 
-/// Reads the Dockerfile: `file` relative to the caller's directory, `-` from `stdin`, or the default
-/// in the context.
+/// A Dockerfile with more bytes than this is an attack.
+pub const DOCKERFILE_LIMIT: u64 = 16 << 20;
+
+/// Reads a Dockerfile from a stream.
+///
+/// # Errors
+/// When it cannot be read or has too many bytes.
+pub fn dockerfile_from(stream: &mut dyn io::Read) -> Result<DockerfileText, ContextError> {
+    let error = |source| ContextError::Read { path: PathBuf::from("-"), source };
+    let mut bytes = Vec::new();
+    io::Read::take(stream, DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes).map_err(error)?;
+    if bytes.len() as u64 > DOCKERFILE_LIMIT {
+        return Err(error(io::Error::from(io::ErrorKind::FileTooLarge)));
+    }
+    Ok(DockerfileText { name: "Dockerfile".to_owned(), path: None, bytes })
+}
+
+/// Reads the Dockerfile of this machine: `file` relative to the caller's directory, or the default in the
+/// context.
 ///
 /// # Errors
 /// When there is none or it cannot be read.
-pub fn dockerfile(
-    file: Option<&str>,
-    context: Option<&Path>,
-    stdin: &mut dyn io::Read,
-) -> Result<DockerfileText, ContextError> {
-    if file == Some("-") || (file.is_none() && context.is_none()) {
-        let mut bytes = Vec::new();
-        stdin
-            .read_to_end(&mut bytes)
-            .map_err(|source| ContextError::Read { path: PathBuf::from("-"), source })?;
-        return Ok(DockerfileText { name: "Dockerfile".to_owned(), path: None, bytes });
-    }
+pub fn dockerfile(file: Option<&Path>, context: Option<&Path>) -> Result<DockerfileText, ContextError> {
     let candidates: Vec<(String, PathBuf)> = match (file, context) {
-        (Some(file), _) => vec![(file.to_owned(), PathBuf::from(file))],
-        (None, Some(context)) => {
-            DEFAULT_NAMES.iter().map(|name| ((*name).to_owned(), context.join(name))).collect()
-        }
-        (None, None) => unreachable!("handled above"),
+        (Some(file), _) => vec![(file.display().to_string(), file.to_owned())],
+        (None, context) => DEFAULT_NAMES
+            .iter()
+            .map(|name| ((*name).to_owned(), context.unwrap_or(Path::new("")).join(name)))
+            .collect(),
     };
     for (name, path) in &candidates {
         match std::fs::read(path) {

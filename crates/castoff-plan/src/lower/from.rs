@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use castoff_graph::{LocalName, Op, SourceOp, Vertex, VertexId};
 use castoff_oci::{ImageConfig, Platform};
 
-use crate::Question;
 use crate::budget::ENTRY;
 use crate::lint::invalid_base_image_platform;
 use crate::names::StepNames;
@@ -13,6 +12,7 @@ use crate::paths;
 use crate::place::Checked;
 use crate::scope::Scope;
 use crate::stage::{Root, StageInfo};
+use crate::{ContextSource, NamedContext, Question};
 
 use super::{Lowering, StageState};
 
@@ -91,8 +91,13 @@ pub(super) fn root_vertex(plan: &mut Lowering<'_>, root: &Root) -> VertexId {
 
 /// Returns the vertex of the build context.
 pub(super) fn context_vertex(plan: &mut Lowering<'_>) -> VertexId {
-    let op = Op::Source(SourceOp::Local(LocalName::Context));
-    plan.add_source(op, "[internal] load build context".to_owned())
+    let name = LocalName::Context;
+    let source = match plan.survey.options.context {
+        ContextSource::Local => SourceOp::Local(name),
+        ContextSource::Tree { layer, .. } => SourceOp::Tree { name, layer },
+        ContextSource::Empty => return scratch_vertex(plan),
+    };
+    plan.add_source(Op::Source(source), "[internal] load build context".to_owned())
 }
 
 /// Makes a config claim the platform the user asked for, whatever its base said (D-293).
@@ -194,8 +199,17 @@ fn scratch_vertex(plan: &mut Lowering<'_>) -> VertexId {
 }
 
 fn directory_vertex(plan: &mut Lowering<'_>, key: &str) -> VertexId {
-    let op = Op::Source(SourceOp::Local(LocalName::Named(key.to_owned())));
-    plan.add_source(op, format!("[context {key}] load from client"))
+    let name = LocalName::Named(key.to_owned());
+    match plan.survey.options.contexts.get(key) {
+        Some(NamedContext::Tree { layer, .. }) => {
+            let op = Op::Source(SourceOp::Tree { name, layer: *layer });
+            plan.add_source(op, format!("[context {key}] load fetched tree"))
+        }
+        _ => {
+            let op = Op::Source(SourceOp::Local(name));
+            plan.add_source(op, format!("[context {key}] load from client"))
+        }
+    }
 }
 
 /// Returns the state of a stage on something without a config (D-120).

@@ -206,10 +206,51 @@ fn epoch_that_is_no_time_fails() {
         &build("FROM scratch\n").arg("SOURCE_DATE_EPOCH", "soon").errors(),
         "invalid SOURCE_DATE_EPOCH: `soon` is not a number of seconds @0 ``",
     );
-    check(
-        &build("FROM scratch AS src\n").arg("SOURCE_DATE_EPOCH", "src").errors(),
-        "SOURCE_DATE_EPOCH taken from `src` is not supported yet @0 ``",
+    for stage in [
+        "FROM scratch AS src\n",
+        "FROM alpine AS src\nADD https://example.invalid/x /\n",
+        "FROM scratch AS src\nADD file /\n",
+        "FROM scratch AS src\nADD https://example.invalid/x https://example.invalid/y /\n",
+        "FROM scratch AS src\nADD https://example.invalid/x /\nADD https://example.invalid/y /\n",
+        "FROM scratch AS src\nADD https://example.invalid/x /\nENV a=b\n",
+    ] {
+        let errors = build(&format!("{stage}FROM scratch\n")).arg("SOURCE_DATE_EPOCH", "src").errors();
+        let expected = "invalid SOURCE_DATE_EPOCH: stage `src` is not the time of one remote source @1";
+        assert!(errors.starts_with(expected), "{errors}");
+    }
+}
+
+#[test]
+fn epoch_is_the_time_of_a_context_or_a_stage() {
+    // D-102, D-103. The time of every source is 77 here.
+    let epoch = |build: crate::build::Build| build.plan().outputs.remove(0).epoch;
+    let layer = castoff_oci::DiffId(castoff_oci::Digest::of(b"tree"));
+    let at = |value: &str, time: Option<i64>| {
+        build("FROM scratch\n").arg("SOURCE_DATE_EPOCH", value).with(|options| {
+            options.context = castoff_plan::ContextSource::Tree { layer, time };
+            options.contexts.insert("tree".to_owned(), castoff_plan::NamedContext::Tree { layer, time });
+            options.contexts.insert("here".to_owned(), castoff_plan::NamedContext::Directory);
+        })
+    };
+    assert_eq!(epoch(at("context", Some(5))), Some(5));
+    assert_eq!(epoch(at("context", None)), None);
+    assert_eq!(epoch(at("tree", Some(6))), Some(6));
+    assert_eq!(epoch(at("here", Some(6))), None);
+    for add in ["https://example.invalid/x", "git://example.invalid/x", "$URL"] {
+        let stage = format!("FROM scratch AS Src\nARG URL=http://example.invalid/y\nADD {add} /\n");
+        assert_eq!(epoch(build(&format!("{stage}FROM scratch\n")).arg("SOURCE_DATE_EPOCH", "src")), Some(77));
+        let default = format!("ARG SOURCE_DATE_EPOCH=src\n{stage}FROM scratch\nWORKDIR /w\n");
+        assert_eq!(epoch(build(&default)), Some(77));
+    }
+    // A stage sees the time, and not the word that stood for it.
+    let seen = build("FROM alpine\nARG SOURCE_DATE_EPOCH\nRUN b\n").arg("SOURCE_DATE_EPOCH", "tree").with(
+        |options| {
+            options
+                .contexts
+                .insert("tree".to_owned(), castoff_plan::NamedContext::Tree { layer, time: Some(6) });
+        },
     );
+    assert!(seen.graph().contains("SOURCE_DATE_EPOCH=6"), "{}", seen.graph());
 }
 
 #[test]

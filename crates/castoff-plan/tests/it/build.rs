@@ -75,6 +75,7 @@ impl Build {
                         asked.push(question);
                     }
                 }
+                Step::Date(_) => planner.provide_date(Some(77)),
                 Step::Done(plan) => return (Ok(*plan), asked),
                 Step::Failed(diagnostics) => return (Err(diagnostics), asked),
             }

@@ -34,6 +34,7 @@ pub fn plan_to_the_end(source: &[u8], surroundings: &Surroundings) {
                     asked.push(question);
                 }
             }
+            Step::Date(_) => planner.provide_date(None),
             Step::Done(plan) => {
                 check_places(&plan.warnings, &parsed.source);
                 print::text(&plan.graph, &plan.outputs);

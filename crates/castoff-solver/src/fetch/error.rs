@@ -63,6 +63,20 @@ pub enum FetchError {
     /// What came could not be read.
     #[error("{0}")]
     Copy(#[from] crate::copy::CopyError),
+    /// What should be an archive is hostile or damaged.
+    #[error("the archive cannot be used: {}", crate::step::chain(.0))]
+    Archive(castoff_layer::TarReadError),
+    /// What should be an archive is something else.
+    #[error("the context is compressed, and no tar archive")]
+    NoArchive,
+    /// A file is larger than such files are.
+    #[error("`{path}` has more than {limit} bytes")]
+    TooLarge {
+        /// Which.
+        path: String,
+        /// How many it may have.
+        limit: u64,
+    },
     /// The store failed.
     #[error("using the store: {0}")]
     Blob(#[from] castoff_store::BlobError),

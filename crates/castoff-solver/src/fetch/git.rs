@@ -63,6 +63,19 @@ struct CommitMemo {
     time: i64,
 }
 
+/// Makes sure that a tree is in the store, with the keys of the default agent if one was forwarded (D-241).
+///
+/// # Errors
+/// As [`tree`].
+pub fn tree_with_default_agent(world: &World, source: &GitSource) -> Result<GitTree, FetchError> {
+    let Some(agent) = world.agents.get("default") else {
+        return tree(world, source, GitAccess::default());
+    };
+    let directory = world.store.temporary()?;
+    let _served = agent.serve(directory.path(), "agent")?;
+    tree(world, source, GitAccess { agent: Some(&directory.path().join("agent")) })
+}
+
 /// Makes sure that a tree is in the store. When the store has it, the repository is only asked where its
 /// reference leads, and not even that when the commit is named in full.
 ///

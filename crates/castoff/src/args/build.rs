@@ -115,12 +115,15 @@ pub struct ContextArgs {
     /// Value of an ARG; without a value, that of the environment
     #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
     pub build_arg: Vec<String>,
-    /// A further context: a directory, docker-image://NAME or oci-layout://PATH
+    /// A further context: a directory, a URL, docker-image://NAME or oci-layout://PATH
     #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
     pub build_context: Vec<String>,
     /// Platforms of the result, such as linux/amd64,linux/arm64; several make an image index
     #[arg(long, value_name = "PLATFORM", allow_hyphen_values = true)]
     pub platform: Vec<String>,
+    /// Let the ignore file hide files of a context that is fetched or an archive, too
+    #[arg(long)]
+    pub filter_context: bool,
     /// Ask the registries for newer base images
     #[arg(long)]
     pub pull: bool,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use castoff_graph::remote::SourceKind;
 use castoff_oci::{Digest, DigestError, Reference, ReferenceError};
 
 /// The main context (section 2 of the specification).
@@ -101,7 +102,7 @@ impl ContextSpec {
     /// Reads the positional argument. Whether a directory exists is for the caller to see.
     pub fn parse(text: &str) -> ContextSpec {
         // B-063: without a scheme, only this legacy form is git.
-        if is_git(text) || text.starts_with("github.com/") {
+        if SourceKind::of(text) == SourceKind::Git || text.starts_with("github.com/") {
             ContextSpec::Git(text.to_owned())
         } else if is_http(text) {
             ContextSpec::Http(text.to_owned())
@@ -151,7 +152,7 @@ fn named_source(value: &str) -> Result<NamedContextSource, ContextError> {
     if value.starts_with("target:") {
         return Err(ContextError::Target(value.to_owned()));
     }
-    Ok(if is_git(value) {
+    Ok(if SourceKind::of(value) == SourceKind::Git {
         NamedContextSource::Git(value.to_owned())
     } else if is_http(value) {
         NamedContextSource::Http(value.to_owned())
@@ -179,13 +180,4 @@ fn oci_layout(text: &str) -> Result<NamedContextSource, ContextError> {
 
 fn is_http(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
-}
-
-/// B-063: an http(s) URL is git only when its path ends in `.git`.
-fn is_git(text: &str) -> bool {
-    if is_http(text) {
-        let path = text.split(['#', '?']).next().unwrap_or(text);
-        return path.ends_with(".git");
-    }
-    text.starts_with("git://") || text.starts_with("ssh://") || text.starts_with("git@")
 }

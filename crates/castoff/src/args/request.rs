@@ -52,6 +52,8 @@ pub struct PlanRequest {
     pub target: Option<String>,
     /// Values of ARGs, each name once. Includes SOURCE_DATE_EPOCH of the environment.
     pub build_args: Vec<(String, String)>,
+    /// Whether the ignore file also hides files of a context that is no directory (D-279).
+    pub filter_context: bool,
     /// Named contexts, each name once.
     pub contexts: Vec<NamedContextSpec>,
     /// Labels of the result, each name once.
@@ -426,6 +428,7 @@ fn plan_request(
         target: context.target.clone().filter(|target| !target.is_empty()),
         build_args,
         contexts,
+        filter_context: context.filter_context,
         labels: labels(&steps.label)?,
         platforms,
         multi_platform,

@@ -118,7 +118,7 @@ fn inputs(args: &CheckArgs) -> anyhow::Result<Vec<Input>> {
 
 fn in_directory(path: &Path, here: bool) -> anyhow::Result<Input> {
     let directory = context::directory(&path.to_string_lossy())?;
-    let mut dockerfile = context::dockerfile(None, Some(&directory), &mut io::empty())?;
+    let mut dockerfile = context::dockerfile(None, Some(&directory))?;
     let ignore = context::main_context(&directory, &dockerfile)?.ignore;
     // Findings name the file as the caller can open it.
     if !here {
@@ -129,7 +129,10 @@ fn in_directory(path: &Path, here: bool) -> anyhow::Result<Input> {
 
 /// A file whose context is not known; `-` is standard input.
 fn alone(path: &Path, stdin: &mut dyn io::Read) -> anyhow::Result<Input> {
-    let dockerfile = context::dockerfile(Some(&path.to_string_lossy()), None, stdin)?;
+    let dockerfile = match path == Path::new("-") {
+        true => context::dockerfile_from(stdin)?,
+        false => context::dockerfile(Some(path), None)?,
+    };
     Ok(Input { dockerfile, ignore: None })
 }
 

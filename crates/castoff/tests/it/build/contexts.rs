@@ -30,27 +30,6 @@ fn dockerfiles_are_found_where_docker_finds_them() {
     assert_eq!(files(&["alias/"]).paths(), ["upper"]);
 }
 
-// B-061, B-062
-#[test]
-fn an_archive_on_standard_input_is_a_context() {
-    let kit = Kit::new();
-    let mut archive = tar::Builder::new(Vec::new());
-    for (path, content) in [("Dockerfile", "FROM scratch\nCOPY in/file /\n"), ("in/file", "archived")] {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o640);
-        header.set_size(content.len() as u64);
-        archive.append_data(&mut header, path, content.as_bytes()).unwrap();
-    }
-    let archive = archive.into_inner().unwrap();
-    let done = kit.castoff_reading(&["build", "-o", "-", "-"], &archive);
-    if done.stderr.contains("not supported yet") {
-        done.fails();
-        return;
-    }
-    let files = Files::read(&done.succeeds().stdout);
-    assert_eq!((files.text("file"), files.look("file")), ("archived", "-0640 0:0".into()));
-}
-
 // B-224
 #[test]
 fn an_unreadable_file_is_named() {

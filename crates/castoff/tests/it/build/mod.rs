@@ -22,6 +22,7 @@ mod mounts;
 mod outputs;
 mod platforms;
 mod processes;
+mod remote_contexts;
 mod repositories;
 mod repository;
 mod reproducible;

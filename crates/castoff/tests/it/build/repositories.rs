@@ -239,3 +239,39 @@ fn nothing_of_the_users_configuration_counts() {
     Done::of(command).succeeds();
     assert!(!mark.exists());
 }
+
+// D-241, B-067
+#[test]
+fn ssh_has_the_keys_of_a_forwarded_agent_alone() {
+    let (kit, repositories) = (Kit::new(), Repositories::new());
+    example(&repositories);
+    // Says how it was called, and is the server too.
+    let ssh = "#!/bin/sh\nfor word; do printf '%s\\n' \"$word\" >>\"$0.log\"; done\nexec sh -c \"$word\"\n";
+    kit.write("bin/ssh", ssh);
+    fs::set_permissions(kit.path("bin/ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = kit.path("own.sock");
+    let _agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let url = format!("ssh://git@a.example{}", repositories.path("x.git").display());
+    kit.write("context/Dockerfile", format!("FROM scratch\nADD {url}#v1 /d/\n"));
+    let called = |words: &[&str]| {
+        let mut command = kit.command([&["build"], words].concat());
+        command.env("PATH", format!("{}:/usr/bin:/bin", kit.path("bin").display()));
+        command.env("SSH_AUTH_SOCK", &socket).env("HOME", kit.path("home"));
+        Done::of(command).succeeds();
+        let log = kit.read("bin/ssh.log");
+        fs::remove_file(kit.path("bin/ssh.log")).unwrap();
+        assert!(log.contains("git@a.example\n") && log.contains("StrictHostKeyChecking=yes\n"), "{log}");
+        assert!(
+            log.contains(&format!("UserKnownHostsFile=\"{}/.ssh/known_hosts\"", kit.path("home").display()))
+        );
+        let agent = log.lines().find_map(|line| line.strip_prefix("IdentityAgent=")).unwrap();
+        agent.trim_matches('"').to_owned()
+    };
+    // A Dockerfile gets what the caller forwards, and not what the caller has.
+    assert_eq!(called(&["--no-cache", "context"]), "none");
+    let forwarded = called(&["--ssh=default", "--no-cache", "context"]);
+    assert!(forwarded.ends_with("/agent") && forwarded.starts_with(&kit.path("store").display().to_string()));
+    // A context is the caller's own word.
+    repositories.commit("x.git", &[("Dockerfile", "FROM scratch\n")]);
+    assert_eq!(called(&[&format!("{url}#main")]), socket.display().to_string());
+}
