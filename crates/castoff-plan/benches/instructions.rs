@@ -84,6 +84,7 @@ fn plan(parsed: &castoff_dockerfile::Parsed) {
                     planner.provide(&question, image);
                 }
             }
+            Step::Date(_) => planner.provide_date(None),
             Step::Done(plan) => return drop(black_box(plan)),
             Step::Failed(diagnostics) => panic!("{diagnostics:?}"),
         }
