@@ -17,9 +17,6 @@ impl StageLowering<'_, '_> {
     pub(super) fn with_shell(&self, text: &str) -> Vec<String> {
         let mut argv = match self.state.config.config.shell.as_deref() {
             Some(shell) if !shell.is_empty() => shell.to_vec(),
-            _ if self.state.config.os == "windows" => {
-                vec!["cmd".to_owned(), "/S".to_owned(), "/C".to_owned()]
-            }
             _ => vec!["/bin/sh".to_owned(), "-c".to_owned()],
         };
         argv.push(text.to_owned());

@@ -9,7 +9,7 @@ use crate::budget::ENTRY;
 use crate::lint::invalid_base_image_platform;
 use crate::names::StepNames;
 use crate::paths;
-use crate::place::Checked;
+use crate::place::{Checked, Place};
 use crate::scope::Scope;
 use crate::stage::{Root, StageInfo};
 use crate::{ContextSource, NamedContext, Question};
@@ -50,6 +50,12 @@ pub(super) fn base(
         }
         Root::Image(question) => image(plan, question, stage, names)?,
     };
+    if state.config.os == "windows" {
+        let word = &stage.syntax.from.image;
+        let hint = "its layers, paths and variables follow other rules; build it on Windows".to_owned();
+        let place = Place::new(word.span, stage.syntax.from.lines);
+        return Err(place.error_with_hint("images for Windows cannot be built", Some(hint)));
+    }
     add_default_path(&mut state);
     if plan.survey.options.shows_platforms() {
         names.platform = Some(state.platform.clone());
@@ -274,7 +280,7 @@ pub(super) fn set_env(state: &mut StageState, name: &str, value: &str) {
 
 /// Adds PATH where the base has none (D-111).
 fn add_default_path(state: &mut StageState) {
-    if state.config.config.variable("PATH").is_none() && state.platform.os != "windows" {
+    if state.config.config.variable("PATH").is_none() {
         set_env(state, "PATH", DEFAULT_PATH);
     }
 }

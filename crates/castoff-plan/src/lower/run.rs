@@ -106,7 +106,7 @@ impl StageLowering<'_, '_> {
             }
         };
         let suffix = format!(" ({})", summary(&script.body));
-        if self.state.config.os == "windows" || !script.body.starts_with("#!") {
+        if !script.body.starts_with("#!") {
             return Ok(Process { suffix, ..plain(self.with_shell(&script.body)) });
         }
         let name = &script.delimiter;

@@ -259,3 +259,29 @@ fn epoch_is_a_variable_only_after_its_line() {
     let build = build("FROM alpine\nRUN a\nARG SOURCE_DATE_EPOCH\nRUN b\n").arg("SOURCE_DATE_EPOCH", "5");
     check(&build.graph_lines(&["env"]), "env: SOURCE_DATE_EPOCH=5");
 }
+
+/// D-061: commands, SHELL, MAINTAINER, `--exclude` and names of arguments are taken as written.
+#[test]
+fn what_is_not_for_the_builder_is_not_expanded() {
+    let plan = build(
+        "FROM a\nENV v=value\nARG $v=1\nSHELL [\"/bin/$v\", \"-c\"]\nMAINTAINER $v\n\
+         RUN echo $v\nRUN [\"echo\", \"$v\"]\nCMD echo $v\nENTRYPOINT [\"$v\"]\n\
+         HEALTHCHECK CMD test $v\nCOPY --exclude=$v a /b\n",
+    );
+    check(
+        &plan.config(),
+        r#"{"Env":["v=value"],"Entrypoint":["$v"],"Cmd":["/bin/$v","-c","echo $v"],"Healthcheck":{"Test":["CMD-SHELL","test $v"]},"Shell":["/bin/$v","-c"],"ArgsEscaped":true}"#,
+    );
+    assert_eq!(plan.plan().outputs[0].config.author.as_deref(), Some("$v"));
+    check(
+        &plan.graph_lines(&["env: $v", "exclude:"]),
+        "env: $v=1
+         env: $v=1
+         exclude: $v",
+    );
+    assert!(plan.history().contains("/bin/$v -c echo $v #") && plan.history().contains(" echo $v #"));
+    // What a mode is called is not expanded either.
+    for flag in ["--network=$v", "--security=$v"] {
+        assert!(build(&format!("FROM a\nENV v=none\nRUN {flag} x\n")).errors().contains("\"$v\""));
+    }
+}

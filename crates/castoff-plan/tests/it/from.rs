@@ -397,3 +397,20 @@ fn cycles_and_forward_references_fail() {
         ",
     );
 }
+
+/// D-081, D-251: what is different in Windows images is not done halfway.
+#[test]
+fn images_for_windows_are_refused() {
+    let mut windows = image(&[]);
+    windows.os = "windows".to_owned();
+    let refused = build("FROM win\nWORKDIR c:\\x\n").image("win", windows);
+    check(
+        &refused.errors(),
+        "images for Windows cannot be built @1 `win`
+           hint: its layers, paths and variables follow other rules; build it on Windows"
+            .replace("           ", "  ")
+            .as_str(),
+    );
+    let scratch = build("FROM --platform=windows/amd64 scratch\n").errors();
+    assert!(scratch.starts_with("images for Windows cannot be built @1 `scratch`\n"), "{scratch}");
+}

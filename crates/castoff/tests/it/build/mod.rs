@@ -16,6 +16,7 @@ mod foreign;
 mod images;
 mod interruptions;
 mod kit;
+mod language;
 mod layers;
 mod mounting;
 mod mounts;
