@@ -315,6 +315,7 @@ fn content(
     let view = shared.bodies.view(&layers, messenger)?;
     let source = &shared.graph.vertex(from).op;
     let local = match source {
+        Op::Source(SourceOp::Local(LocalName::Context)) => shared.world.locals.get(&LocalName::Context),
         Op::Source(SourceOp::Local(name)) => Some(local(shared.world, name)?),
         Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => None,
     };
@@ -538,8 +539,12 @@ pub(crate) fn local<'w>(world: &'w World, name: &LocalName) -> Result<&'w LocalD
     })
 }
 
-/// Returns the layers of a local directory used as a file system.
+/// Returns the layers of a local directory used as a file system. Of a context that there is none of, as when
+/// only a Dockerfile was given, every path is missing (D-275).
 pub(crate) fn local_layers(world: &World, name: &LocalName) -> Result<Vec<SnapshotLayer>, StepError> {
+    if *name == LocalName::Context && !world.locals.contains_key(name) {
+        return Ok(Vec::new());
+    }
     let local = local(world, name)?;
     let mut layers = vec![SnapshotLayer::Directory(local.path.clone())];
     if local.path == Path::new("/") {
