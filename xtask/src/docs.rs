@@ -9,15 +9,13 @@ mod citations;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::command::{listed, repository};
 use citations::Cited;
 
 /// The document.
 const DOCUMENT: &str = "docs/dockerfile.md";
-/// Rules that no test proves yet, one a line. It may only become shorter, and not exist when it is empty.
-const UNPROVED: &str = "xtask/unproved-rules.txt";
 /// Number of the last rule.
 const LAST: u16 = 349;
 /// Tests named for one rule before the others are only counted.
@@ -28,42 +26,26 @@ pub fn main() -> Result<()> {
     let cited = cited()?;
     let document = generate(&read(DOCUMENT)?, &cited);
     write(DOCUMENT, &document)?;
-    let unproved: Vec<String> =
-        unproved()?.into_iter().filter(|rule| !cited.contains_key(rule)).map(shown).collect();
-    if unproved.is_empty() {
-        let path = repository().join(UNPROVED);
-        if path.exists() {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove `{UNPROVED}`"))?;
-        }
-    } else {
-        write(UNPROVED, &(unproved.join("\n") + "\n"))?;
-    }
     Ok(())
 }
 
 /// Returns what is wrong with the rules, their tests and the document.
 pub fn check() -> Result<Vec<String>> {
-    Ok(complaints(&read(DOCUMENT)?, &cited()?, &unproved()?))
+    Ok(complaints(&read(DOCUMENT)?, &cited()?))
 }
 
-fn complaints(document: &str, cited: &Cited, unproved: &BTreeSet<u16>) -> Vec<String> {
+fn complaints(document: &str, cited: &Cited) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut rows: BTreeMap<u16, usize> = BTreeMap::new();
     for (rule, _) in document.lines().filter_map(row) {
         *rows.entry(rule).or_default() += 1;
     }
     for rule in 1..=LAST {
-        match (rows.remove(&rule), cited.contains_key(&rule), unproved.contains(&rule)) {
-            (Some(1), _, _) => {}
-            _ => complaints.push(format!("{DOCUMENT}: {} is not in the table exactly once", shown(rule))),
+        if rows.remove(&rule) != Some(1) {
+            complaints.push(format!("{DOCUMENT}: {} is not in the table exactly once", shown(rule)));
         }
-        match (cited.contains_key(&rule), unproved.contains(&rule)) {
-            (false, false) => complaints.push(format!("{}: cited by no test", shown(rule))),
-            (true, true) => {
-                let advice = "proved now; `cargo xtask docs` takes it off the list";
-                complaints.push(format!("{UNPROVED}: {} is {advice}", shown(rule)));
-            }
-            (true, false) | (false, true) => {}
+        if !cited.contains_key(&rule) {
+            complaints.push(format!("{}: cited by no test", shown(rule)));
         }
     }
     complaints.extend(rows.keys().map(|rule| format!("{DOCUMENT}: there is no {}", shown(*rule))));
@@ -113,7 +95,7 @@ fn generate(document: &str, cited: &Cited) -> String {
             let _ = write!(proof, ", and {} more", tests.len() - NAMED);
         }
         if proof.is_empty() {
-            proof.push_str("not proved yet");
+            proof.push_str("nothing");
         }
         let _ = writeln!(text, "| {} | {title} | {proof} |", shown(rule));
     }
@@ -131,20 +113,6 @@ fn cited() -> Result<Cited> {
         }
     }
     Ok(cited)
-}
-
-fn unproved() -> Result<BTreeSet<u16>> {
-    if !repository().join(UNPROVED).exists() {
-        return Ok(BTreeSet::new());
-    }
-    let mut rules = BTreeSet::new();
-    for line in read(UNPROVED)?.lines() {
-        match line.strip_prefix("D-").and_then(|number| number.parse().ok()) {
-            Some(rule) => drop(rules.insert(rule)),
-            None => bail!("{UNPROVED}: `{line}` is no rule"),
-        }
-    }
-    Ok(rules)
 }
 
 fn read(file: &str) -> Result<String> {
@@ -173,7 +141,7 @@ mod tests {
         let cited = all_cited();
         let document = document(&cited);
         assert!(document.contains("\n| D-007 | a title | `a::b` |\n"), "{document}");
-        assert_eq!(complaints(&document, &cited, &BTreeSet::new()), [""; 0]);
+        assert_eq!(complaints(&document, &cited), [""; 0]);
     }
 
     #[test]
@@ -183,14 +151,9 @@ mod tests {
         cited.insert(999, BTreeSet::from(["a::c".to_owned()]));
         let document = document(&cited);
         assert_eq!(
-            complaints(&document, &cited, &BTreeSet::from([4])),
-            [
-                "D-003: cited by no test",
-                "xtask/unproved-rules.txt: D-004 is proved now; `cargo xtask docs` takes it off the list",
-                "D-999: cited by a::c, but there is no such rule",
-            ]
+            complaints(&document, &cited),
+            ["D-003: cited by no test", "D-999: cited by a::c, but there is no such rule",]
         );
-        assert_eq!(complaints(&document, &cited, &BTreeSet::from([3])).len(), 1);
     }
 
     #[test]
@@ -199,16 +162,16 @@ mod tests {
         let good = document(&cited);
         let stale = good.replace("| D-007 | a title | `a::b` |", "| D-007 | a title | `a::x` |");
         assert_eq!(
-            complaints(&stale, &cited, &BTreeSet::new()),
+            complaints(&stale, &cited),
             ["docs/dockerfile.md: stale; `cargo xtask docs` makes it anew"]
         );
         let missing = good.replace("| D-007 | a title | `a::b` |\n", "");
         assert_eq!(
-            complaints(&missing, &cited, &BTreeSet::new()),
+            complaints(&missing, &cited),
             ["docs/dockerfile.md: D-007 is not in the table exactly once"]
         );
         let doubled = good.replace("| D-007 |", "| D-007 | a title | `a::x` |\n| D-007 |");
-        assert_eq!(complaints(&doubled, &cited, &BTreeSet::new()).len(), 2);
+        assert_eq!(complaints(&doubled, &cited).len(), 2);
         assert_eq!(generate(&doubled, &cited), good);
     }
 
@@ -218,7 +181,7 @@ mod tests {
         let text = generate("| D-001 | t | |\n| D-002 | t | |\n", &Cited::from([(1, tests)]));
         assert_eq!(
             text,
-            "| D-001 | t | `a::t0`, `a::t1`, `a::t2`, `a::t3`, and 2 more |\n| D-002 | t | not proved yet |\n"
+            "| D-001 | t | `a::t0`, `a::t1`, `a::t2`, `a::t3`, and 2 more |\n| D-002 | t | nothing |\n"
         );
     }
 }
