@@ -48,11 +48,14 @@ impl Castoff {
     }
 
     /// The same as it is shipped: the binary that `CASTOFF` names, or the workspace's own, optimised.
-    pub fn release_at(directory: &Path) -> Result<Castoff> {
+    pub fn release_at(directory: &Path, user: Option<String>) -> Result<Castoff> {
         let binary = locate("release", &["build", "--quiet", "--release", "--package", "castoff"])?;
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot create `{}`", directory.display()))?;
-        Ok(Castoff { binary, directory: directory.to_owned(), user: None })
+        if let Some(user) = &user {
+            run(Command::new("chown").arg(user).arg(directory))?;
+        }
+        Ok(Castoff { binary, directory: directory.to_owned(), user })
     }
 
     /// Returns the program.

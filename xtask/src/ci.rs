@@ -12,7 +12,7 @@ use crate::examples::EXAMPLES;
 use crate::{bases, bench, e2e, foreign, fuzz, tidy};
 
 /// Who builds the examples without privileges.
-const USER: &str = "castoff-test";
+pub const USER: &str = "castoff-test";
 
 /// Debian packages that the tests and examples use.
 const PACKAGES: &[&str] = &[
@@ -69,7 +69,7 @@ pub fn main() -> Result<()> {
 }
 
 /// Makes the ordinary user whom tests and examples run as, where that takes no question.
-fn user() -> Result<()> {
+pub fn user() -> Result<()> {
     if is_root()? && capture(Command::new("id").arg(USER)).is_err() {
         // useradd gives a new user subordinate ids of their own.
         run(Command::new("useradd").args(["--create-home", USER]))?;

@@ -10,6 +10,7 @@ use super::measure::pids_below;
 use super::options::{Custom, Options};
 use super::registry::Registry;
 use crate::castoff::Castoff;
+use crate::ci;
 use crate::command::capture;
 use crate::peers::{Docker, World, buildah};
 
@@ -55,6 +56,8 @@ pub(super) enum Output {
 
 /// Name of castoff in all tables.
 pub(super) const CASTOFF: &str = "castoff";
+/// Name of castoff as an ordinary user.
+pub(super) const ROOTLESS: &str = "castoff-rootless";
 /// Name of the peer that most targets are about.
 pub(super) const BUILDKIT: &str = "docker-buildkit";
 
@@ -65,7 +68,7 @@ pub(super) fn all<'w>(
     docker: Option<&'w Docker>,
     registry: &'w Registry,
 ) -> Result<Vec<Builder<'w>>> {
-    let castoff = Castoff::release_at(&world.directory.join("castoff"))?;
+    let castoff = Castoff::release_at(&world.directory.join("castoff"), None)?;
     let version = capture(castoff.command().arg("--version"))?.trim().replace("castoff ", "");
     let mut builders = Vec::new();
     let mut add = |name: &str, version: &str, kind| {
@@ -73,6 +76,12 @@ pub(super) fn all<'w>(
         builders.push(Builder { name, version, kind, world, registry });
     };
     add(CASTOFF, &version, Kind::Castoff(castoff));
+    if options.has(ROOTLESS) {
+        ci::user()?;
+        let directory = world.directory.join("castoff-rootless");
+        let castoff = Castoff::release_at(&directory, Some(ci::USER.to_owned()))?;
+        add(ROOTLESS, &version, Kind::Castoff(castoff));
+    }
     if options.has("buildah") {
         buildah::prepare(world)?;
         add("buildah", &world.version("buildah")?, Kind::Buildah);
@@ -93,8 +102,19 @@ pub(super) fn all<'w>(
 }
 
 impl Builder<'_> {
+    /// Whether it is what all others are compared with.
     pub(super) fn is_castoff(&self) -> bool {
-        matches!(self.kind, Kind::Castoff(_))
+        self.name == CASTOFF
+    }
+
+    /// Whether it takes part only where a row asks for it.
+    pub(super) fn is_rootless(&self) -> bool {
+        self.name == ROOTLESS
+    }
+
+    /// Whether it is asked for more than to build.
+    pub(super) fn is_known(&self) -> bool {
+        !matches!(&self.kind, Kind::Custom(_))
     }
 
     /// Whether the store can be emptied.
@@ -268,15 +288,20 @@ impl Builder<'_> {
         commands
     }
 
-    /// Writes an image as `docker save` does; false when nobody said how.
-    pub(super) fn save(&self, tag: &str, file: &Path) -> Result<bool> {
+    /// Writes an image as `docker save` does; nothing when nobody said how.
+    pub(super) fn save(&self, tag: &str) -> Result<Option<PathBuf>> {
+        let directory = match &self.kind {
+            Kind::Castoff(castoff) => castoff.directory(),
+            Kind::Buildah | Kind::Classic(_) | Kind::BuildKit(_) | Kind::Custom(_) => &self.world.directory,
+        };
+        let file = directory.join("saved.tar");
         if file.exists() {
-            std::fs::remove_file(file)?;
+            std::fs::remove_file(&file)?;
         }
         let mut command = match &self.kind {
             Kind::Castoff(castoff) => {
                 let mut command = castoff.command();
-                command.args(["save", "--format", "docker", "-o"]).arg(file).arg(tag);
+                command.args(["save", "--format", "docker", "-o"]).arg(&file).arg(tag);
                 command
             }
             Kind::Buildah => {
@@ -287,16 +312,16 @@ impl Builder<'_> {
             }
             Kind::Classic(docker) | Kind::BuildKit(docker) => {
                 let mut command = docker.command(self.world);
-                command.args(["save", "-o"]).arg(file).arg(tag);
+                command.args(["save", "-o"]).arg(&file).arg(tag);
                 command
             }
             Kind::Custom(custom) => {
-                let Some(save) = &custom.save else { return Ok(false) };
+                let Some(save) = &custom.save else { return Ok(None) };
                 template(save, &[("{tag}", tag.to_owned()), ("{file}", file.display().to_string())])
             }
         };
         capture(&mut command)?;
-        Ok(true)
+        Ok(Some(file))
     }
 
     /// Returns the directory of the store, where it is known.

@@ -8,7 +8,7 @@ use super::chart::{self, Panel};
 use super::measure::{self, Outcome};
 use super::options::Options;
 use super::registry::Registry;
-use super::report::{megabytes, seconds};
+use super::report::{MEMORY, megabytes, seconds};
 use super::run::Runner;
 use super::workloads::{Inputs, Row, SERIES, Series};
 use super::{COMMAND, Machine, directory};
@@ -148,9 +148,6 @@ impl Line {
         format!("  {}: {slope}, at most {} of memory{missed}", self.builder, megabytes(most))
     }
 }
-
-/// What castoff may take, whatever it builds.
-pub(super) const MEMORY: u64 = 150_000_000;
 
 /// Returns how much a unit costs: the line that is nearest to all points.
 fn slope(points: &[Point]) -> Option<f64> {

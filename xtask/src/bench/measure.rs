@@ -67,7 +67,12 @@ pub(super) fn peak(commands: Vec<Command>, log: &Path) -> Result<(Outcome, u64)>
         wrapped.args(["--quiet", "--format", "%M", "--output"]).arg(&report);
         wrapped.arg(command.get_program()).args(command.get_args());
         wrapped.env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
-        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => wrapped.env(name, value),
+                None => wrapped.env_remove(name),
+            };
+        }
         if let Some(directory) = command.get_current_dir() {
             wrapped.current_dir(directory);
         }

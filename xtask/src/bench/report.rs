@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::builders::{BUILDKIT, CASTOFF};
+use super::builders::{BUILDKIT, CASTOFF, ROOTLESS};
 use super::measure::{Outcome, spread};
 use super::workloads::{Row, Target};
+
+/// What castoff may take, whatever it builds.
+pub(super) const MEMORY: u64 = 150_000_000;
 
 /// What one builder did for a row.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +26,8 @@ pub(super) struct Cell {
     /// What the build added to the store.
     pub(super) disk_bytes: Option<u64>,
     pub(super) archive_bytes: Option<u64>,
+    /// In how many of the builds at once the step that all share was executed, in each round.
+    pub(super) shared_runs: Vec<usize>,
     /// How the image compares with castoff's.
     pub(super) verified: Option<String>,
     pub(super) differences: Vec<String>,
@@ -38,6 +43,7 @@ impl Cell {
             daemon_bytes: None,
             disk_bytes: None,
             archive_bytes: None,
+            shared_runs: Vec::new(),
             verified: None,
             differences: Vec::new(),
         }
@@ -81,6 +87,7 @@ pub(super) struct RowResult {
     pub(super) beyond: Vec<f64>,
     pub(super) cells: Vec<Cell>,
     pub(super) verdicts: Vec<Verdict>,
+    pub(super) gzip_bytes: Option<u64>,
     #[serde(skip)]
     targets: Vec<Target>,
 }
@@ -96,6 +103,7 @@ impl RowResult {
             beyond: Vec::new(),
             cells,
             verdicts: Vec::new(),
+            gzip_bytes: row.gzip_bytes,
             targets: row.targets.clone(),
         }
     }
@@ -124,6 +132,12 @@ impl RowResult {
                 Target::OfLimit(most) => {
                     spread(&self.limit).map(|limit| (ours / limit.median, most, "of the limit"))
                 }
+                Target::RootlessOfLimit(most) => match (self.median_of(ROOTLESS), spread(&self.limit)) {
+                    (Some(time), Some(limit)) => {
+                        Some((time / limit.median, most, "of the limit as an ordinary user"))
+                    }
+                    _ => None,
+                },
                 Target::Seconds(most) => {
                     let text = format!("{ours:.3} s, at most {most} s");
                     self.verdicts.push(Verdict { text, met: ours <= most });
@@ -132,6 +146,16 @@ impl RowResult {
                 Target::OfRow(..) => None,
             };
             self.verdicts.extend(ratio.map(|(ratio, most, words)| verdict(ratio, most, words)));
+        }
+        let castoff = self.cells.iter().find(|cell| cell.builder == CASTOFF);
+        if let (Some(gzip), Some(archive)) = (self.gzip_bytes, castoff.and_then(|cell| cell.archive_bytes)) {
+            let ratio = archive as f64 / gzip as f64;
+            self.verdicts.push(verdict(ratio, 1.1, "of the size by gzip -6"));
+        }
+        let peak = castoff.and_then(|cell| cell.client_bytes);
+        if let Some(peak) = peak.filter(|peak| *peak > MEMORY) {
+            let text = format!("{} of memory, at most {}", megabytes(peak), megabytes(MEMORY));
+            self.verdicts.push(Verdict { text, met: false });
         }
     }
 
@@ -189,6 +213,10 @@ impl RowResult {
             if let Some(bytes) = cell.archive_bytes {
                 writeln!(text, "  archive of {}: {}", cell.builder, megabytes(bytes)).expect("a text");
             }
+        }
+        for cell in self.cells.iter().filter(|cell| !cell.shared_runs.is_empty()) {
+            let runs = &cell.shared_runs;
+            writeln!(text, "  {} executed the shared step {runs:?} times", cell.builder).expect("a text");
         }
         for verdict in &self.verdicts {
             let met = if verdict.met { "met" } else { "MISSED" };
@@ -268,6 +296,7 @@ mod tests {
             beyond: vec![beyond],
             cells,
             verdicts: Vec::new(),
+            gzip_bytes: None,
             targets: vec![target],
         }
     }

@@ -12,6 +12,7 @@ use super::options::Options;
 use super::registry::Registry;
 use super::report::{Cell, RowResult};
 use super::workloads::{Asked, Before, Builds, Inputs, Row};
+use crate::castoff::executed;
 use crate::peers::World;
 use crate::peers::compare;
 use crate::peers::image::{Image, Reader};
@@ -28,9 +29,11 @@ impl Runner<'_> {
     /// Measures a row.
     pub(super) fn row(&self, inputs: &Inputs<'_>, row: &Row) -> Result<RowResult> {
         println!("\n{} {}", row.name, row.title);
+        let builders: Vec<&Builder<'_>> =
+            self.builders.iter().filter(|builder| row.rootless || !builder.is_rootless()).collect();
         let mut cells: Vec<Cell> = Vec::new();
         let mut ours: Option<Image> = None;
-        for builder in self.builders {
+        for builder in &builders {
             let mut cell = Cell::new(&builder.name);
             self.first(inputs, row, builder, &mut cell, &mut ours)
                 .with_context(|| format!("{} by {}", row.name, builder.name))?;
@@ -49,9 +52,9 @@ impl Runner<'_> {
                 edit(path, round)?;
             }
             // Whoever is first in one round is last in the next.
-            for turn in 0..self.builders.len() {
-                let number = (turn + round) % self.builders.len();
-                let (builder, cell) = (&self.builders[number], &mut result.cells[number]);
+            for turn in 0..builders.len() {
+                let number = (turn + round) % builders.len();
+                let (builder, cell) = (builders[number], &mut result.cells[number]);
                 if cell.reason.is_none() {
                     let nonce = format!("{}-{}-{round}", row.name, builder.name);
                     self.timed(inputs, row, builder, &nonce, cell)
@@ -83,7 +86,11 @@ impl Runner<'_> {
         cell: &mut Cell,
         ours: &mut Option<Image>,
     ) -> Result<()> {
-        if !builder.can_reset() && (row.before == Before::Empty || row.asked != Asked::Nothing) {
+        if !builder.is_known() && row.asked != Asked::Nothing {
+            cell.reason = Some("not measured: nobody said how it does more than build".to_owned());
+            return Ok(());
+        }
+        if !builder.can_reset() && row.before == Before::Empty {
             cell.reason = Some("not measured: nobody said how to empty its store (--reset)".to_owned());
             return Ok(());
         }
@@ -118,10 +125,7 @@ impl Runner<'_> {
             cell.archive_bytes = Some(std::fs::metadata(path)?.len());
             std::fs::remove_file(path)?;
         }
-        if row.verify {
-            self.verify(builder, &build.tag, cell, ours)?;
-        }
-        Ok(())
+        self.verify(builder, &build.tag, cell, ours)
     }
 
     /// Compares an image with castoff's.
@@ -132,11 +136,10 @@ impl Runner<'_> {
         cell: &mut Cell,
         ours: &mut Option<Image>,
     ) -> Result<()> {
-        let file = self.world.directory.join("saved.tar");
-        if !builder.save(tag, &file)? {
+        let Some(file) = builder.save(tag)? else {
             cell.verified = Some("not compared (no --save)".to_owned());
             return Ok(());
-        }
+        };
         let images =
             Reader::default().read(&file).with_context(|| format!("the image of {}", builder.name))?;
         std::fs::remove_file(&file)?;
@@ -192,6 +195,9 @@ impl Runner<'_> {
         };
         if let Outcome::Done(seconds) = outcome {
             cell.seconds.push(seconds);
+            if let (Builds::Together(count), true) = (row.builds, builder.is_castoff()) {
+                cell.shared_runs.push(shared_runs(&log, count)?);
+            }
         }
         cell.accept(outcome);
         if row.asked == Asked::Archive {
@@ -248,6 +254,16 @@ fn edit(path: &Path, round: usize) -> Result<()> {
     text.extend_from_slice(format!("// edit {round}\n").as_bytes());
     std::fs::write(path, text)?;
     Ok(())
+}
+
+/// Returns in how many of castoff's builds at once the step ran that they share, by their logs.
+fn shared_runs(log: &Path, count: usize) -> Result<usize> {
+    let mut runs = 0;
+    for number in 0..count {
+        let progress = std::fs::read_to_string(log.with_extension(format!("{number}.log")))?;
+        runs += executed(&progress).iter().filter(|step| step.contains("/shared")).count();
+    }
+    Ok(runs)
 }
 
 /// Results by the name of their row.

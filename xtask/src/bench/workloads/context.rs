@@ -79,6 +79,7 @@ pub(super) fn copy(inputs: &Inputs<'_>) -> Result<Vec<Row>> {
         &context,
         Limit::copy(&context, &list),
     );
+    run.rootless = true;
     run.targets = vec![Target::OfBuildKit(0.5)];
     let mut edited = Row::new(
         "W2r-edit",

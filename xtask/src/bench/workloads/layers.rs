@@ -20,7 +20,10 @@ pub(super) fn export(inputs: &Inputs<'_>) -> Result<Vec<Row>> {
     fs::create_dir_all(root.join("data"))?;
     let seed = root.join("data/seed");
     inputs.pool.write(&seed, size, &mut Chance(9))?;
-    inputs.base("data", vec![root])?;
+    // Copies of the seed compress as the seed does: gzip looks back 32 KiB.
+    let layers = inputs.base("data", vec![root])?;
+    let sizes = layers.iter().map(|layer| Ok(fs::metadata(layer)?.len())).collect::<Result<Vec<u64>>>()?;
+    let gzip_bytes = sizes.iter().sum::<u64>() + COPIES * sizes.last().copied().unwrap_or_default();
     let dockerfile = format!(
         "FROM {{base:data}}\nRUN echo {{nonce}} > /big && \
 for i in $(seq {COPIES}); do cat /data/seed >> /big; done\n"
@@ -33,6 +36,7 @@ for i in $(seq {COPIES}); do cat /data/seed >> /big; done\n"
         row.before = Before::OtherNonces;
         row.asked = asked;
         row.beyond = Some(Limit::write(&seed, COPIES));
+        row.gzip_bytes = Some(gzip_bytes);
         row.targets = vec![Target::OfBuildKit(0.5)];
         Ok(row)
     };
@@ -91,7 +95,8 @@ pub(super) fn pull(inputs: &Inputs<'_>) -> Result<Vec<Row>> {
         let limit = Limit::extraction(&packed);
         let mut row = Row::new(name, title, dockerfile, &inputs.empty_context()?, limit);
         row.kept = Vec::new();
-        row.targets = vec![Target::OfBuildKit(1.0 / 3.0)];
+        row.rootless = true;
+        row.targets = vec![Target::OfBuildKit(1.0 / 3.0), Target::RootlessOfLimit(1.2)];
         rows.push(row);
     }
     Ok(rows)

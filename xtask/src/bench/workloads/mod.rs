@@ -66,8 +66,10 @@ pub(super) struct Row {
     /// What belongs to no builder: targets are about what is beyond its time.
     pub(super) beyond: Option<Limit>,
     pub(super) targets: Vec<Target>,
-    /// Whether images are compared; false where they cannot be the same.
-    pub(super) verify: bool,
+    /// What the layers of an archive would be if gzip had compressed them.
+    pub(super) gzip_bytes: Option<u64>,
+    /// Whether castoff does it as an ordinary user too.
+    pub(super) rootless: bool,
 }
 
 /// What a builder remembers when the time starts.
@@ -106,6 +108,8 @@ pub(super) enum Target {
     OfBuildKit(f64),
     /// So much of the time of the limit.
     OfLimit(f64),
+    /// So much of the time of the limit, as an ordinary user.
+    RootlessOfLimit(f64),
     /// So many seconds.
     Seconds(f64),
     /// So much of castoff's own time for another row.
@@ -234,7 +238,8 @@ impl Row {
             limit,
             beyond: None,
             targets: Vec::new(),
-            verify: true,
+            gzip_bytes: None,
+            rootless: false,
         }
     }
 }

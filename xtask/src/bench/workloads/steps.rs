@@ -17,6 +17,7 @@ pub(super) fn in_a_row(inputs: &Inputs<'_>) -> Result<Vec<Row>> {
     let title = format!("{count} trivial RUN steps, cold");
     let mut row = Row::new("W3", title, dockerfile, &inputs.empty_context()?, inputs.step.steps(count));
     row.before = Before::OtherNonces;
+    row.rootless = true;
     row.targets = vec![Target::OfBuildKit(1.0 / 6.0), Target::OfLimit(1.5)];
     Ok(vec![row])
 }
