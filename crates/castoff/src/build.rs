@@ -391,7 +391,9 @@ fn refuse_foreign_frontend(
         ),
         span: directive.map(|directive| directive.span).unwrap_or_default(),
         lines: if given.is_none() { (1, 1) } else { (0, 0) },
-        hints: vec!["remove the `syntax` directive if the file needs nothing of that frontend".to_owned()],
+        hints: vec![
+            "if the file needs nothing of it: `--build-arg BUILDKIT_SYNTAX=dockerfile.v0`".to_owned(),
+        ],
     };
     Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics: vec![diagnostic] })
 }

@@ -132,7 +132,7 @@ pub fn named_context(path: &Path) -> Result<LocalDirectory, ContextError> {
 
 fn read_ignore(path: &Path) -> Result<Option<IgnoreFile>, ContextError> {
     let text = match std::fs::read(path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(ContextError::Read { path: path.to_owned(), source }),
     };

@@ -280,3 +280,33 @@ fn what_is_not_for_the_builder_is_not_expanded() {
         assert!(build(&format!("FROM a\nENV v=none\nRUN {flag} x\n")).errors().contains("\"$v\""));
     }
 }
+
+/// D-060: the places where the builder expands.
+#[test]
+fn what_is_for_the_builder_is_expanded() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let source = format!(
+        "ARG image=a\nARG platform=linux/amd64\nFROM --platform=$platform $image\n\
+         ENV v=x n=7\nENV $v=$v\nLABEL l$v=$v\nEXPOSE $n\nSTOPSIGNAL $n\nUSER u$v\nVOLUME /$v\nWORKDIR /w$v\n\
+         ARG d=$v\nRUN --mount=type=cache,target=/m$v,id=i$v true\n\
+         COPY --chown=$n --chmod=70$n s$v <<h /d$v/\n$v\nh\nADD --checksum={digest} http://h/$v /d$v/\n"
+    );
+    let plan = build(&source);
+    check(
+        &plan.config(),
+        r#"{"User":"ux","ExposedPorts":{"7/tcp":{}},"Env":["v=x","n=7","x=x"],"Volumes":{"/x":{}},"WorkingDir":"/wx","Labels":{"lx":"x"},"StopSignal":"7"}"#,
+    );
+    let graph = plan.graph();
+    for part in ["a:latest", "/mx", "ix", "d=x", ":sx ", "/dx/", "http://h/x", "707"] {
+        assert!(graph.contains(part), "{part} is not in\n{graph}");
+    }
+    let plan = plan.plan();
+    let inline = plan.graph.iter().find_map(|(_, vertex)| match &vertex.op {
+        castoff_graph::Op::Copy(copy) => copy.sources.iter().find_map(|source| match source {
+            castoff_graph::CopySource::Inline { content, .. } => Some(content.clone()),
+            _ => None,
+        }),
+        _ => None,
+    });
+    assert_eq!(inline.as_deref(), Some(&b"x\n"[..]));
+}
