@@ -170,7 +170,7 @@ fn publish(options: &Options, builders: &[Builder<'_>], lines: &[Line]) -> Resul
     std::fs::write(directory().join("growth.json"), serde_json::to_vec_pretty(&results)?)?;
     let names: Vec<String> = builders.iter().map(|builder| builder.name.clone()).collect();
     let panel = |series: &Series| Panel {
-        title: format!("time by {}", series.name),
+        title: format!("time by {}", series.title),
         lines: lines
             .iter()
             .filter(|line| line.series == series.name)

@@ -13,7 +13,9 @@ use crate::chance::Chance;
 /// One kind of size.
 pub(crate) struct Series {
     pub(crate) name: &'static str,
-    /// What is counted.
+    /// What is counted, in words for a chart.
+    pub(crate) title: &'static str,
+    /// One of what is counted.
     pub(crate) unit: &'static str,
     /// Sizes, of which those are taken that are not above the largest asked for.
     sizes: &'static [u64],
@@ -26,6 +28,7 @@ pub(crate) struct Series {
 pub(crate) const SERIES: &[Series] = &[
     Series {
         name: "files",
+        title: "files of a COPY",
         unit: "file",
         sizes: &[1_000, 3_000, 10_000, 30_000, 100_000, 200_000, 500_000, 1_000_000],
         most: |files| files,
@@ -33,6 +36,7 @@ pub(crate) const SERIES: &[Series] = &[
     },
     Series {
         name: "steps",
+        title: "steps",
         unit: "step",
         sizes: &[10, 30, 100, 300, 600, 1_000, 2_000],
         // A tenth of the files asks for all of them.
@@ -41,6 +45,7 @@ pub(crate) const SERIES: &[Series] = &[
     },
     Series {
         name: "layers",
+        title: "layers of a base that is pulled",
         unit: "layer",
         sizes: &[1, 4, 15, 30, 60, 120],
         most: |files| files / 500.0,
@@ -48,6 +53,7 @@ pub(crate) const SERIES: &[Series] = &[
     },
     Series {
         name: "bytes",
+        title: "MB of one file of a COPY",
         unit: "MB",
         sizes: &[1, 8, 64, 256, 1_024, 2_048, 4_096, 8_192],
         most: |files| files / 100.0,
