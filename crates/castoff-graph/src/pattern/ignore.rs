@@ -34,6 +34,9 @@ pub enum PatternProblem {
     /// `[]`, `[-a]`, `[a-]` and the like.
     #[error("`]` and `-` must be escaped where they begin or end a range of `[...]`")]
     MalformedClass,
+    /// `[z-a]`.
+    #[error("a range of `[...]` ends before it begins")]
+    ReversedRange,
     /// A backslash with nothing to escape.
     #[error("the last character is a backslash")]
     TrailingBackslash,
@@ -112,25 +115,46 @@ impl IgnorePatterns {
             return None;
         }
         let decisive = self.rules.iter().rev().find(|rule| rule.pattern.applies(path))?;
-        (!decisive.include).then_some(decisive.line)
+        if decisive.pattern.is_match(path) || !self.rules.iter().any(|rule| rule.include) {
+            return (!decisive.include).then_some(decisive.line);
+        }
+        self.replay(path).0
+    }
+
+    /// Goes down to a path from the root as moby's patternmatcher does. What matched a directory counts
+    /// below it, and a pattern is asked only while it could change something: one that says what the
+    /// earlier ones said already is as if it did not match, below the directory too. So `docs/deep` and
+    /// then `!docs` leave `docs/deep` excluded.
+    ///
+    /// Returns the line that excludes the path, and which patterns count below it.
+    fn replay(&self, path: &[u8]) -> (Option<usize>, Vec<bool>) {
+        let mut above = vec![false; self.rules.len()];
+        let mut excluded = None;
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(index, _)| index);
+        for end in ends.chain([path.len()]) {
+            excluded = None;
+            for (rule, matched) in self.rules.iter().zip(&mut above) {
+                let changes = rule.include == excluded.is_some();
+                *matched = *matched || (changes && rule.pattern.is_match(&path[..end]));
+                if *matched {
+                    excluded = (!rule.include).then_some(rule.line);
+                }
+            }
+        }
+        (excluded, above)
     }
 
     /// Returns whether a directory is excluded with everything that could be below it, so that it need
     /// not be searched (D-289).
     pub fn can_prune(&self, directory: &[u8]) -> bool {
-        if directory.is_empty() {
-            return false;
+        if directory.is_empty() || !self.rules.iter().any(|rule| rule.include) {
+            return self.matches(directory);
         }
-        for rule in self.rules.iter().rev() {
-            if rule.include {
-                if rule.pattern.may_match_below(directory) || rule.pattern.applies(directory) {
-                    return false;
-                }
-            } else if rule.pattern.applies(directory) {
-                return true;
-            }
-        }
-        false
+        let (Some(_), counting) = self.replay(directory) else { return false };
+        // Below it, the last pattern that counts excludes everything that no later one includes.
+        let rules = self.rules.iter().zip(counting).rev();
+        let later = rules.take_while(|(rule, counts)| rule.include || !counts).map(|(rule, _)| rule);
+        !later.into_iter().any(|rule| rule.include && rule.pattern.may_match_below(directory))
     }
 }
 
@@ -179,6 +203,24 @@ impl DeepPattern {
             }
             Matcher::Machine { begins, machine } => {
                 path.starts_with(begins) && machine.run(path, true).matched
+            }
+        }
+    }
+
+    /// Returns whether the pattern matches a path itself.
+    fn is_match(&self, path: &[u8]) -> bool {
+        match &self.0 {
+            Matcher::Literal(literal) => path == literal.as_slice(),
+            Matcher::Begins(_) => self.applies(path),
+            Matcher::Component { anywhere, .. } => {
+                let name = path.iter().rposition(|byte| *byte == b'/').map(|slash| &path[slash + 1..]);
+                match name {
+                    Some(name) => *anywhere && self.applies(name),
+                    None => self.applies(path),
+                }
+            }
+            Matcher::Machine { begins, machine } => {
+                path.starts_with(begins) && machine.run(path, false).matched
             }
         }
     }

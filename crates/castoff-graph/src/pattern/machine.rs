@@ -193,7 +193,8 @@ pub(super) fn element(pattern: &[u8]) -> Result<(Token, &[u8]), PatternProblem> 
     }
 }
 
-/// Go's path/filepath/match.go, `matchChunk`: only `^` negates, `]` and `-` must be escaped.
+/// Go's path/filepath/match.go, `matchChunk`: only `^` negates, `]` and `-` must be escaped. A range that
+/// nothing is in is an error because it is one to BuildKit, which makes a regular expression of it.
 fn class(mut rest: &[u8]) -> Result<(Token, &[u8]), PatternProblem> {
     let negated = rest.first() == Some(&b'^');
     if negated {
@@ -209,6 +210,9 @@ fn class(mut rest: &[u8]) -> Result<(Token, &[u8]), PatternProblem> {
         let mut high = low;
         if rest.first() == Some(&b'-') {
             (high, rest) = class_character(&rest[1..])?;
+            if high < low {
+                return Err(PatternProblem::ReversedRange);
+            }
         }
         ranges.push((low, high));
     }

@@ -16,6 +16,24 @@ fn refused(text: &str, line: usize, problem: PatternProblem) {
     assert_eq!((error.line, error.problem), (line, problem), "{text:?}: {error}");
 }
 
+// D-288, as moby's patternmatcher does it and the differential test has seen it.
+#[test]
+fn a_pattern_that_changes_nothing_does_not_count_below() {
+    for (patterns, path, expected) in [
+        (&["docs/deep", "!docs"][..], "docs", false),
+        (&["docs/deep", "!docs"], "docs/deep", true),
+        (&["docs/deep", "!docs"], "docs/deep/x", true),
+        (&["docs", "!docs"], "docs/deep", false),
+        (&["a", "!a/b", "a*"], "a/b", false),
+        (&["a", "!a/b", "a*"], "a/c", true),
+        (&["a", "!a/b", "a/*"], "a/b", true),
+        (&["*", "!a", "a/b", "!a"], "a/b", true),
+        (&["*/b", "!**"], "a/b/c", false),
+    ] {
+        excluded(patterns, path, expected);
+    }
+}
+
 #[test]
 fn one_pattern_against_one_path() {
     // D-285, D-286, D-287.
