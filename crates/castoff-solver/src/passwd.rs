@@ -49,7 +49,7 @@ const LIMIT: u64 = 16 << 20;
 pub fn resolve_owner(view: &View, owner: &Owner) -> Result<(u32, u32), UserError> {
     let (uid, own_group) = match number(&owner.user)? {
         Some(uid) => (uid, uid),
-        None if owner.user == "root" => (0, 0),
+        None if matches!(owner.user.as_str(), "" | "root") => (0, 0),
         None => {
             let user = users(view)?.into_iter().find(|user| user.name == owner.user.as_bytes());
             let user = user.ok_or_else(|| UserError::UnknownUser { name: owner.user.clone() })?;
@@ -57,10 +57,34 @@ pub fn resolve_owner(view: &View, owner: &Owner) -> Result<(u32, u32), UserError
         }
     };
     let gid = match owner.group.as_deref() {
-        None | Some("") => own_group,
+        None => own_group,
+        // `user:` is the group that has no name.
+        Some("") => 0,
         Some(group) => resolve_group(view, group)?,
     };
     Ok((uid, gid))
+}
+
+/// Looks up to whom directories belong that WORKDIR makes for a user, `user[:group]` (D-247). USER is not
+/// validated before a process needs it (D-252): as in BuildKit, who is not known is root, and a group that
+/// is not known is as if it were not named.
+pub fn resolve_maker(view: &View, user: &str) -> Result<(u32, u32), UserError> {
+    let (name, group) = match user.split_once(':') {
+        Some((name, group)) => (name, Some(group.to_owned())),
+        None => (user, None),
+    };
+    let alone = Owner { user: name.to_owned(), group: None };
+    let (uid, own_group) = match resolve_owner(view, &alone) {
+        Err(UserError::UnknownUser { .. }) => (0, 0),
+        found => found?,
+    };
+    if group.is_none() {
+        return Ok((uid, own_group));
+    }
+    match resolve_owner(view, &Owner { user: "0".to_owned(), group }) {
+        Err(UserError::UnknownGroup { .. }) => Ok((uid, own_group)),
+        found => Ok((uid, found?.1)),
+    }
 }
 
 /// Looks up the user of a process, `user[:group]` (D-253). The empty text is root.

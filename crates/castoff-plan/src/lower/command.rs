@@ -27,7 +27,8 @@ impl StageLowering<'_, '_> {
         let argv = self.argv(command);
         self.record(format!("CMD {}", quoted_list(&argv)), None);
         let config = &mut self.state.config.config;
-        config.cmd = Some(argv);
+        // An empty list is not written, as BuildKit leaves it out (D-182).
+        config.cmd = (!argv.is_empty()).then_some(argv);
         config.args_escaped = true;
         self.cmd_set = true;
     }

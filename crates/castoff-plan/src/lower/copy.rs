@@ -152,10 +152,10 @@ impl StageLowering<'_, '_> {
 /// Parses `--chown`. Names cannot be looked up for a layer that does not know its image (D-220).
 fn owner(text: &str, link: bool, place: Place) -> Checked<Owner> {
     let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    if user.is_empty() || group.is_some_and(|group| group.contains(':')) {
+    if group.is_some_and(|group| group.contains(':')) {
         return Err(place.error(format!("invalid chown string: {text}")));
     }
     let needs_image = |name: &str| name != "root" && !name.bytes().all(|byte| byte.is_ascii_digit());

@@ -132,9 +132,16 @@ impl StageLowering<'_, '_> {
             let message = format!("the working directory has more than {LONGEST_PATH} bytes");
             return Err(here.at(word).error(message));
         }
-        self.state.config.config.working_dir.clone_from(&path);
-        let created_by = format!("WORKDIR {path}");
-        if path == "/" {
+        // BuildKit cleans what it joins, and shows an absolute path as it is written (D-245).
+        let shown = match written.chars().next() {
+            Some('/') => written,
+            Some(_) => path.clone(),
+            None => self.workdir_path().to_owned(),
+        };
+        let created_by = format!("WORKDIR {shown}");
+        let is_root = shown == "/";
+        self.state.config.config.working_dir = shown;
+        if is_root {
             self.record(created_by, None);
             return Ok(());
         }

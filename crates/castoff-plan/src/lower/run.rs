@@ -5,6 +5,7 @@ use castoff_graph::{Mount, NetworkMode, Op, RunOp, Script, SecurityMode};
 
 use crate::PlanOptions;
 use crate::names::summary;
+use crate::paths;
 use crate::place::Checked;
 use crate::scope::Scope;
 use crate::suggest::did_you_mean;
@@ -66,7 +67,7 @@ impl StageLowering<'_, '_> {
             argv: process.argv,
             env: self.state.scope.environment(),
             proxies: proxies(options, &self.state.scope),
-            workdir: self.workdir_path().to_owned(),
+            workdir: paths::absolute(self.workdir_path(), ""),
             user: self.state.config.config.user.clone(),
             hostname: options.build_arg("BUILDKIT_SANDBOX_HOSTNAME").unwrap_or("buildkitsandbox").to_owned(),
             network,
@@ -116,7 +117,9 @@ impl StageLowering<'_, '_> {
         }
         let path = format!("/dev/pipes/{name}");
         let content = script.body.clone().into_bytes();
-        Ok(Process { argv: vec![path.clone()], script: Some(Script { path, content }), suffix })
+        // BuildKit has the shell start it, which starts the interpreter that the script names.
+        let argv = self.with_shell(&path);
+        Ok(Process { argv, script: Some(Script { path, content }), suffix })
     }
 
     /// Returns the network of a step; `default` is that of the build (D-175).

@@ -65,7 +65,7 @@ fn empty_lists() {
     base.config.entrypoint = Some(vec!["inherited".into()]);
     let config = |text: &str| build(text).image("base", base.clone()).config();
     check(&config("FROM base\nENTRYPOINT []\n"), r#"{"Env":[]}"#);
-    check(&config("FROM scratch\nCMD []\n"), r#"{"Env":[],"Cmd":[],"WorkingDir":"/","ArgsEscaped":true}"#);
+    check(&config("FROM scratch\nCMD []\n"), r#"{"Env":[],"WorkingDir":"/","ArgsEscaped":true}"#);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn script_with_shebang_is_a_file() {
         &build("FROM alpine\nRUN <<EOF\n#!/usr/bin/env python\nprint(1)\nEOF\n")
             .graph_lines(&["v1", "script"]),
         r##"
-        v1 run on v0: "/dev/pipes/EOF"
+        v1 run on v0: "/bin/sh" "-c" "/dev/pipes/EOF"
         script: /dev/pipes/EOF "#!/usr/bin/env python\nprint(1)\n"
         "##,
     );

@@ -139,9 +139,10 @@ impl Scene<'_> {
     }
 
     fn new_directory(&self, path: &[u8]) -> Entry {
-        // Only an octal mode is for created directories (D-215, D-216).
+        // Only an octal mode is for created directories (D-215, D-216), which BuildKit makes as mkdir(2)
+        // does: with its file creation mask, and without the special bits.
         let mode = match self.created.chmod {
-            Some(Chmod::Octal(bits)) => *bits,
+            Some(Chmod::Octal(bits)) => *bits & 0o755,
             Some(Chmod::Symbolic(_)) | None => 0o755,
         };
         Entry {

@@ -21,7 +21,7 @@ pub(super) fn workdir(
         Some(node) if matches!(node.entry.kind, EntryKind::Directory { .. }) => {}
         Some(_) => return Err(StepError::NotADirectory { path: op.path.clone() }),
         None => {
-            let ids = passwd::resolve_user(&parent, &op.user)?;
+            let (uid, gid) = passwd::resolve_maker(&parent, &op.user)?;
             let seconds = op.epoch.unwrap_or_else(|| (shared.world.clock)().div_euclid(1000));
             let mut path = Vec::new();
             for component in resolved.path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
@@ -37,8 +37,8 @@ pub(super) fn workdir(
                         path: path.clone(),
                         kind: EntryKind::Directory { opaque: false },
                         mode: 0o755,
-                        uid: ids.uid,
-                        gid: ids.gid,
+                        uid,
+                        gid,
                         mtime: Timestamp { seconds, nanos: 0 },
                         xattrs: Default::default(),
                     },

@@ -597,6 +597,8 @@ fn chmod_is_exact_or_symbolic_and_spares_links() {
     let copy = Copy { source, patterns: &["d"], destination: "/p/o", ..COPY };
     for (chmod, expected) in [
         ("644", "p/@644 p/o/@644 p/o/a=1@644 p/o/l->a@777 p/o/s/@644 p/o/x=2@644"),
+        // Live BuildKit: directories on the way are made with a file creation mask.
+        ("1777", "p/@755 p/o/@755 p/o/a=1@1777 p/o/l->a@777 p/o/s/@1777 p/o/x=2@1777"),
         ("u=rwX,go=rX", "p/@755 p/o/@755 p/o/a=1@644 p/o/l->a@777 p/o/s/@755 p/o/x=2@755"),
         ("+x", "p/@755 p/o/@755 p/o/a=1@711 p/o/l->a@777 p/o/s/@711 p/o/x=2@711"),
         ("g=u", "p/@755 p/o/@755 p/o/a=1@660 p/o/l->a@777 p/o/s/@770 p/o/x=2@771"),

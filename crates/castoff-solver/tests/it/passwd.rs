@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use castoff_graph::Owner;
 use castoff_layer::{Ownership, Tree, View};
-use castoff_solver::passwd::{Ids, UserError, resolve_owner, resolve_user};
+use castoff_solver::passwd::{Ids, UserError, resolve_maker, resolve_owner, resolve_user};
 use tempfile::TempDir;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\n\
@@ -33,6 +33,30 @@ fn owner(files: bool, text: &str, expected: Result<(u32, u32), &str>) {
     let owner = Owner { user: user.to_owned(), group: group.map(str::to_owned) };
     let found = resolve_owner(&view, &owner).map_err(|error| error.to_string());
     assert_eq!(found, expected.map_err(str::to_owned), "{text}");
+}
+
+// D-247, as live BuildKit does it: a number is its own group, and who is not known is root.
+#[test]
+fn directories_of_workdir_belong_to_whom_user_names() {
+    for (text, expected) in [
+        ("", (0, 0)),
+        ("root", (0, 0)),
+        ("bob", (1000, 1001)),
+        ("bob:wheel", (1000, 10)),
+        ("bob:12", (1000, 12)),
+        ("bob:", (1000, 0)),
+        ("12", (12, 12)),
+        ("12:34", (12, 34)),
+        ("33", (33, 33)),
+        ("stranger", (0, 0)),
+        ("stranger:wheel", (0, 10)),
+        ("bob:strangers", (1000, 1001)),
+    ] {
+        let (_root, view) = image(true);
+        assert_eq!(resolve_maker(&view, text).unwrap(), expected, "{text}");
+    }
+    let (_root, view) = image(false);
+    assert_eq!(resolve_maker(&view, "bob").unwrap(), (0, 0));
 }
 
 #[track_caller]
