@@ -15,7 +15,8 @@ use crate::command::{capture, output_directory, run, which};
 const MARK: &str = "CASTOFF_PEERS_ENTERED";
 
 /// Packages of the peers' root.
-const PACKAGES: &str = "buildah,ca-certificates,crun,docker-buildx,docker-cli,docker.io,netavark,runc";
+const PACKAGES: &str =
+    "buildah,ca-certificates,crun,docker-buildx,docker-cli,docker.io,netavark,runc,xz-utils";
 
 /// What all peers share.
 pub(crate) struct World {
