@@ -53,10 +53,16 @@ impl<'w> Peer<'w> {
 }
 
 impl Peer<'_> {
-    fn save(&self, cases: &[&Case], file: &Path) -> Result<()> {
+    /// Returns false if there is one without layers, which docker cannot save and which takes the others
+    /// with it.
+    fn save(&self, cases: &[&Case], file: &Path) -> Result<bool> {
         let mut command = self.command();
         command.args(["save", "-o"]).arg(file).args(cases.iter().map(|case| case.image()));
-        capture(&mut command).map(drop)
+        match capture(&mut command) {
+            Ok(_) => Ok(true),
+            Err(error) if error.to_string().contains("empty export") => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -120,7 +126,14 @@ impl Builder for Peer<'_> {
             }
         }
         command.args(["-t", &case.image(), "-f"]).arg(case.dockerfile());
-        outcome(command.args(&case.arguments).arg(case.context()))
+        let outcome = outcome(command.args(&case.arguments).arg(case.context()))?;
+        match &outcome {
+            // It is no answer that there is nobody to ask.
+            Outcome::Failed(text) if text.contains("Cannot connect to the Docker daemon") => {
+                bail!("docker's daemon died at `{}` or beside it: {text}", case.name)
+            }
+            _ => Ok(outcome),
+        }
     }
 
     fn images(&self, cases: &[&Case]) -> Result<BTreeMap<String, Image>> {
@@ -129,12 +142,13 @@ impl Builder for Peer<'_> {
         let mut reader = self.reader.lock().expect("no panic");
         match self.kind {
             PeerKind::Docker => {
-                // An image without layers cannot be saved, and takes the others with it.
-                if self.save(cases, &file).is_ok() {
+                if self.save(cases, &file)? {
                     images = by_case(cases, reader.read(&file)?);
                 } else {
-                    for case in cases.iter().filter(|case| self.save(&[case], &file).is_ok()) {
-                        images.extend(by_case(&[case], reader.read(&file)?));
+                    for case in cases {
+                        if self.save(&[case], &file)? {
+                            images.extend(by_case(&[case], reader.read(&file)?));
+                        }
                     }
                 }
             }

@@ -143,3 +143,16 @@ fn files_that_change_under_a_step_do_not_poison_the_cache() {
         }
     });
 }
+
+// D-275
+#[test]
+fn a_dockerfile_alone_has_no_files_to_copy() {
+    let kit = Kit::new();
+    let build = |dockerfile: &str| kit.castoff_reading(&["build", "-o", "-", "-"], dockerfile.as_bytes());
+    let missing = "FROM scratch\nCOPY context /\n";
+    kit.write("context/file", "");
+    build(missing).fails().says("\"/context\": not found");
+    build("FROM scratch\nCOPY <<a /x/\ntext\na\nCOPY nothing* /\n").succeeds();
+    let done = build("FROM scratch AS one\nCOPY <<a /x/\ntext\na\nFROM scratch\nCOPY --from=one /x /y\n");
+    assert_eq!(Files::read(&done.succeeds().stdout).paths(), ["y", "y/a"]);
+}

@@ -122,6 +122,27 @@ fn owners_and_modes_are_set_as_asked() {
     });
 }
 
+// D-313: the same name may be another owner, whatever the files that are copied.
+#[test]
+fn owners_by_name_follow_the_users_of_the_image() {
+    with_steps(|kit| {
+        if !kit.user.has_many_ids() {
+            return;
+        }
+        kit.write("context/file", "");
+        let owner = |line: &str| {
+            let dockerfile = format!(
+                "FROM busybox AS users\nRUN echo {line} >> /etc/passwd\nFROM scratch\n\
+                COPY --from=users /etc/passwd /etc/passwd\nCOPY --chown=new file /x\n"
+            );
+            kit.files(&dockerfile, &[]).look("x")
+        };
+        assert_eq!(owner("new:x:50:51::/:/bin/sh"), "-0644 50:51");
+        assert_eq!(owner("new:x:60:61::/:/bin/sh"), "-0644 60:61");
+        assert_eq!(owner("new:x:50:51::/:/bin/sh"), "-0644 50:51");
+    });
+}
+
 // D-209
 #[test]
 fn copies_from_stages_keep_their_owners() {

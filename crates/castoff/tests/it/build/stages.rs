@@ -141,7 +141,7 @@ fn a_stage_begins_as_the_user_of_its_base_image() {
     });
 }
 
-// D-291
+// D-273, D-291
 #[test]
 fn a_dockerfile_that_is_ignored_is_read_and_not_copied() {
     let kit = Kit::new();
