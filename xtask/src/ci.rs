@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::castoff::Castoff;
 use crate::command::{capture, output_directory, repository, run, which};
 use crate::examples::EXAMPLES;
-use crate::{bases, bench, e2e, foreign, fuzz, tidy};
+use crate::{bases, bench, differential, e2e, foreign, fuzz, tidy};
 
 /// Who builds the examples without privileges.
 pub const USER: &str = "castoff-test";
@@ -65,7 +65,18 @@ pub fn main() -> Result<()> {
     step("instructions", || bench::main(&["instructions".to_owned()]))?;
     step("fuzz targets", fuzz::all)?;
     step("examples", || e2e::main(&[]))?;
-    step("examples without privileges", unprivileged)
+    step("examples without privileges", unprivileged)?;
+    step("differential", compare)
+}
+
+/// A part of the differential test that takes minutes; the whole of it runs by its own command.
+fn compare() -> Result<()> {
+    if !is_root()? {
+        println!("nobody here is root: castoff is compared with no other builder");
+        return Ok(());
+    }
+    let part = ["--every", "4", "--generated", "20"];
+    differential::main(&part.map(str::to_owned))
 }
 
 /// Makes the ordinary user whom tests and examples run as, where that takes no question.

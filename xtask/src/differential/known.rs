@@ -65,6 +65,11 @@ impl Known {
         })
     }
 
+    /// Returns whether a difference is one of all images of a peer.
+    pub(super) fn is_general(&self, number: usize) -> bool {
+        self.known[number].cases == ["*"]
+    }
+
     pub(super) fn entry(&self, number: usize) -> &Entry {
         &self.known[number]
     }

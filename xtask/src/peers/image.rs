@@ -27,7 +27,7 @@ struct Listed {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+    layers: Option<Vec<String>>,
 }
 
 /// Reads archives; what layers hold is remembered by their diff ids.
@@ -44,13 +44,15 @@ impl Reader {
         let mut images = BTreeMap::new();
         for image in listed {
             let config: Value = serde_json::from_slice(&archive.bytes(&image.config)?)?;
-            let diffs: Vec<String> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
+            // An image without layers has no list either when buildah wrote it.
+            let diffs: Option<Vec<String>> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())
                 .with_context(|| format!("config `{}`", image.config))?;
-            if diffs.len() != image.layers.len() {
-                bail!("{} layers, {} diff ids", image.layers.len(), diffs.len());
+            let (diffs, layers) = (diffs.unwrap_or_default(), image.layers.unwrap_or_default());
+            if diffs.len() != layers.len() {
+                bail!("{} layers, {} diff ids", layers.len(), diffs.len());
             }
             let mut tree = Tree::default();
-            for (diff, name) in diffs.iter().zip(&image.layers) {
+            for (diff, name) in diffs.iter().zip(&layers) {
                 let layer = self.layer(&archive, diff, name)?;
                 tree.apply(&layer).with_context(|| format!("layer {diff} of {:?}", image.repo_tags))?;
             }
