@@ -32,23 +32,32 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The last pattern that applies to a path or to one above it decides (D-288).
+/// Every directory above a path is asked before it. A pattern that matched one of them counts below it, and
+/// none is asked that could only say what the earlier ones said already (D-288).
 fn reference(text: &[u8], path: &[u8]) -> bool {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let mut excluded = false;
+    let mut rules = Vec::new();
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#")) {
         let line = line.trim_ascii();
         let (include, pattern) = match line.strip_prefix(b"!") {
             Some(pattern) => (true, pattern.trim_ascii()),
             None => (false, line),
         };
-        if pattern.is_empty() {
-            continue;
+        if !pattern.is_empty() {
+            rules.push((include, cleaned(pattern), false));
         }
-        let pattern = cleaned(pattern);
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        if ends.chain([path.len()]).any(|end| matches(&pattern, &path[..end])) {
-            excluded = !include;
+    }
+    let mut excluded = false;
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    for end in ends.chain([path.len()]) {
+        excluded = false;
+        for (include, pattern, counts) in &mut rules {
+            if *include == excluded && matches(pattern, &path[..end]) {
+                *counts = true;
+            }
+            if *counts {
+                excluded = !*include;
+            }
         }
     }
     excluded
