@@ -154,11 +154,14 @@ impl<'a> Planner<'a> {
         let chmod = self.scene.created.chmod.take();
         let top = self.scene.resolve(self.destination, true)?;
         self.scene.ensure_directory(&top)?;
+        // Directories that the archive implies are not entries of it, which --chown is for.
+        let owner = std::mem::replace(&mut self.scene.created.owner, (0, 0));
         let known = source.digests.and_then(|digests| digests.get(&root.node.entry.path));
         let archive = Archive { view: &source.view, node: &root.node, known };
         archive.plan(self.archives.len(), &top, self.options.owner, &mut self.scene)?;
         self.archives.push(archive);
         self.scene.created.chmod = chmod;
+        self.scene.created.owner = owner;
         Ok(())
     }
 }

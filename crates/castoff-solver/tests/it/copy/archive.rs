@@ -127,7 +127,7 @@ fn owners_and_modes_of_an_archive_are_its_own() {
     let add = Copy { patterns: &["a"], destination: "/o", unpack: true, chmod: Some("600"), ..COPY };
     for (owner, expected) in [
         (None, "o/@755:0 o/d/@751:11 o/d/x=1@751:11 o/implied/@755:0 o/implied/y=2@751:11"),
-        (Some((5, 6)), "o/@755:5 o/d/@751:5 o/d/x=1@751:5 o/implied/@755:5 o/implied/y=2@751:5"),
+        (Some((5, 6)), "o/@755:5 o/d/@751:5 o/d/x=1@751:5 o/implied/@755:0 o/implied/y=2@751:5"),
     ] {
         let done = Copy { owner, ..add }.run_on(&View::empty(), &view(&source)).unwrap();
         assert_eq!(listing(&done.layer, &|entry| format!("@{:o}:{}", entry.mode, entry.uid)), expected);
