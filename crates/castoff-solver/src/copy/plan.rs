@@ -154,8 +154,8 @@ impl<'a> Planner<'a> {
         let chmod = self.scene.created.chmod.take();
         let top = self.scene.resolve(self.destination, true)?;
         self.scene.ensure_directory(&top)?;
-        // Directories that the archive implies are not entries of it, which --chown is for.
-        let owner = std::mem::replace(&mut self.scene.created.owner, (0, 0));
+        // Directories that the archive implies are not entries of it, which --chown is for: they are root's.
+        let owner = std::mem::take(&mut self.scene.created.owner);
         let known = source.digests.and_then(|digests| digests.get(&root.node.entry.path));
         let archive = Archive { view: &source.view, node: &root.node, known };
         archive.plan(self.archives.len(), &top, self.options.owner, &mut self.scene)?;
