@@ -13,7 +13,7 @@ const UNKNOWN: &str = "\0";
 const LONGEST: usize = 4095;
 
 /// Most paths that a check remembers; it looks through them for every command.
-pub(super) const MOST: usize = 1000;
+const MOST: usize = 1000;
 
 impl Directory {
     /// Returns the directory at the start of a stage that is not based on another one.
@@ -57,8 +57,30 @@ pub(super) fn is_within(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// What earlier layers have put where, each path with the line of its instruction.
+#[derive(Debug, Default)]
+pub(super) struct Placed(Vec<(String, u32)>);
+
+impl Placed {
+    /// Remembers what a COPY or ADD writes.
+    pub(super) fn copy(&mut self, copy: &Copy, directory: &Directory, line: u32) {
+        self.add(written(copy, directory), line);
+    }
+
+    /// Remembers paths, as long as there is room.
+    pub(super) fn add(&mut self, paths: impl IntoIterator<Item = String>, line: u32) {
+        let left = MOST.saturating_sub(self.0.len());
+        self.0.extend(paths.into_iter().take(left).map(|path| (path, line)));
+    }
+
+    /// Returns the line of the first path for which this holds.
+    pub(super) fn line_of(&self, holds: impl Fn(&str) -> bool) -> Option<u32> {
+        self.0.iter().find(|(path, _)| holds(path)).map(|(_, line)| *line)
+    }
+}
+
 /// Returns the paths that a COPY or ADD surely writes, files or directories.
-pub(super) fn written(copy: &Copy, directory: &Directory) -> Vec<String> {
+fn written(copy: &Copy, directory: &Directory) -> Vec<String> {
     let destination = &copy.destination.value;
     let into = destination.ends_with('/') || matches!(destination.as_str(), "." | "..");
     let several = copy.sources.len() + copy.heredocs.len() > 1;

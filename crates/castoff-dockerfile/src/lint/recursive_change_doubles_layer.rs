@@ -3,7 +3,7 @@
 use crate::InstructionKind;
 
 use super::file::{File, Findings, Place};
-use super::paths::{self, Directory, is_within};
+use super::paths::{Directory, Placed, is_within};
 use super::shell::{self, Words, program};
 use super::{Check, Level, Origin, Reach, Rule};
 
@@ -20,19 +20,13 @@ const RULE: Rule = Rule {
 
 fn run(file: &File<'_>, findings: &mut Findings) {
     let mut directory = Directory::unknown();
-    let mut copied: Vec<(String, u32)> = Vec::new();
+    let mut copied = Placed::default();
     for index in file.shipped() {
         for instruction in &file.dockerfile.stages[index].instructions {
             match &instruction.kind {
                 InstructionKind::Workdir(word) => directory.enter(&word.value),
                 InstructionKind::Copy(copy) | InstructionKind::Add(copy) => {
-                    let left = paths::MOST.saturating_sub(copied.len());
-                    copied.extend(
-                        paths::written(copy, &directory)
-                            .into_iter()
-                            .map(|path| (path, instruction.lines.0))
-                            .take(left),
-                    );
+                    copied.copy(copy, &directory, instruction.lines.0);
                 }
                 InstructionKind::Run(run) => {
                     let commands = shell::commands(run);
@@ -44,8 +38,8 @@ fn run(file: &File<'_>, findings: &mut Findings) {
                     let found = changes.filter(|(_, path)| path.starts_with('/') || !moved).find_map(
                         |(change, path)| {
                             let parent = directory.resolve(path)?;
-                            let (_, line) = copied.iter().find(|(copied, _)| is_within(copied, &parent))?;
-                            Some((change, path, *line))
+                            let line = copied.line_of(|copied| is_within(copied, &parent))?;
+                            Some((change, path, line))
                         },
                     );
                     if let Some((change, path, line)) = found {

@@ -3,7 +3,7 @@
 use crate::InstructionKind;
 
 use super::file::{File, Findings, Place};
-use super::paths::{self, Directory, is_within};
+use super::paths::{Directory, Placed, is_within};
 use super::shell::{self, Words, program};
 use super::{Check, Level, Origin, Reach, Rule};
 
@@ -20,19 +20,13 @@ const RULE: Rule = Rule {
 
 fn run(file: &File<'_>, findings: &mut Findings) {
     let mut directory = Directory::unknown();
-    let mut added: Vec<(String, u32)> = Vec::new();
+    let mut added = Placed::default();
     for index in file.shipped() {
         for instruction in &file.dockerfile.stages[index].instructions {
             match &instruction.kind {
                 InstructionKind::Workdir(word) => directory.enter(&word.value),
                 InstructionKind::Copy(copy) | InstructionKind::Add(copy) => {
-                    let left = paths::MOST.saturating_sub(added.len());
-                    added.extend(
-                        paths::written(copy, &directory)
-                            .into_iter()
-                            .map(|path| (path, instruction.lines.0))
-                            .take(left),
-                    );
+                    added.copy(copy, &directory, instruction.lines.0);
                 }
                 InstructionKind::Run(run) => {
                     let commands = shell::commands(run);
@@ -40,8 +34,8 @@ fn run(file: &File<'_>, findings: &mut Findings) {
                         commands.iter().filter(|words| program(words) == "rm").flat_map(shell::operands)
                     {
                         let found = removed(word, &directory)
-                            .and_then(|path| added.iter().find(|(added, _)| path.covers(added)));
-                        if let Some((_, line)) = found {
+                            .and_then(|path| added.line_of(|added| path.covers(added)));
+                        if let Some(line) = found {
                             let message = format!(
                                 "`{word}` is hidden but still in the image: line {line} adds it in a layer of its own"
                             );
@@ -51,9 +45,7 @@ fn run(file: &File<'_>, findings: &mut Findings) {
                             break;
                         }
                     }
-                    let left = paths::MOST.saturating_sub(added.len());
-                    let downloads = downloads(&commands, &directory).take(left);
-                    added.extend(downloads.map(|path| (path, instruction.lines.0)));
+                    added.add(downloads(&commands, &directory), instruction.lines.0);
                 }
                 _ => {}
             }
