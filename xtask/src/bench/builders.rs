@@ -204,18 +204,8 @@ impl Builder<'_> {
     }
 
     fn buildah_build(&self, build: &Build) -> Vec<Command> {
-        let mut command = buildah::command(self.world);
-        command.args([
-            "build",
-            "--layers",
-            "--format",
-            "docker",
-            "--isolation",
-            "chroot",
-            "--network",
-            "host",
-        ]);
-        command.args(["--pull=missing", "--tls-verify=false", "--identity-label=false", "-t", &build.tag]);
+        let mut command = buildah::build(self.world);
+        command.args(["--layers", "--pull=missing", "--tls-verify=false", "-t", &build.tag]);
         let mut push = buildah::command(self.world);
         push.args(["push", "--quiet", "--tls-verify=false", &build.tag]);
         let mut commands = Vec::new();

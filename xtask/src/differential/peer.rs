@@ -78,53 +78,28 @@ impl Builder for Peer<'_> {
                 let name_of_tar = tar.file_name().unwrap_or_default().to_string_lossy();
                 std::fs::write(&file, format!("FROM scratch\nADD {name_of_tar} /\n"))?;
                 let context = tar.parent().unwrap_or(tar);
-                let mut command = self.command();
-                command.args([
-                    "build",
-                    "--format",
-                    "docker",
-                    "--isolation",
-                    "chroot",
-                    "--network",
-                    "host",
-                    "--identity-label=false",
-                    "-t",
-                    name,
-                ]);
-                capture(command.arg("-f").arg(file).arg(context))?;
+                let mut command = buildah::build(self.world);
+                command.stdin(Stdio::null());
+                capture(command.args(["-t", name, "-f"]).arg(file).arg(context))?;
             }
         }
         Ok(())
     }
 
     fn build(&self, case: &Case) -> Result<Outcome> {
-        let mut command = self.command();
-        match self.kind {
+        let mut command = match self.kind {
             PeerKind::Docker => {
-                command.args([
-                    "buildx",
-                    "build",
-                    "--progress",
-                    "plain",
-                    "--provenance=false",
-                    "--network",
-                    "none",
-                ]);
+                let mut command = self.command();
+                command.args(["buildx", "build", "--progress", "plain", "--provenance=false"]);
+                command.args(["--network", "none"]);
+                command
             }
             PeerKind::Buildah => {
-                command.args([
-                    "build",
-                    "--format",
-                    "docker",
-                    "--isolation",
-                    "chroot",
-                    "--network",
-                    "host",
-                    "--pull=never",
-                    "--identity-label=false",
-                ]);
+                let mut command = buildah::build(self.world);
+                command.arg("--pull=never").stdin(Stdio::null());
+                command
             }
-        }
+        };
         command.args(["-t", &case.image(), "-f"]).arg(case.dockerfile());
         let outcome = outcome(command.args(&case.arguments).arg(case.context()))?;
         match &outcome {

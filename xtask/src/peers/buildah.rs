@@ -24,3 +24,11 @@ pub(crate) fn command(world: &World) -> Command {
     command.arg("--root").arg(directory.join("root")).arg("--runroot").arg(directory.join("run"));
     command
 }
+
+/// Starts a build in docker's format, isolated as far as a container without privileges allows.
+pub(crate) fn build(world: &World) -> Command {
+    let mut command = command(world);
+    command.args(["build", "--format", "docker", "--isolation", "chroot", "--network", "host"]);
+    command.arg("--identity-label=false");
+    command
+}
