@@ -2,5 +2,6 @@
 
 pub mod archive;
 pub mod image;
+pub mod pack;
 pub mod set;
 pub mod tree;

@@ -8,7 +8,8 @@ use std::path::Path;
 use castoff_graph::{ImageOutput, VertexId};
 use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp, View};
 use castoff_oci::{Descriptor, Digest, Platform};
-use castoff_solver::export::archive::{self, ArchiveCompression, ArchiveExport, ArchiveKind};
+use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
+use castoff_solver::export::pack::{PackOptions, PackSource};
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::export::tree::{self, TreeExport};
 use castoff_solver::{Bodies, Event, Messenger, Outcome, Solved, StepId, World, snapshot};
@@ -195,12 +196,13 @@ impl Exporter<'_> {
             ),
             OutputSpec::OciDirectory { dest, image: attributes } => {
                 let dest = dest.clone();
-                let (world, bodies) = (self.world, self.bodies);
+                let bodies = self.bodies;
                 let images = &self.rewritten(images, attributes)?;
-                let compression = compression(attributes)?;
+                let pack = &pack_options(attributes)?;
                 let names = attributes.names.clone();
                 self.step("exporting to oci image format", |messenger| {
-                    let export = ArchiveExport { names: &names, compression, world, bodies, messenger };
+                    let source = PackSource { bodies, messenger };
+                    let export = ArchiveExport { names: &names, pack, source };
                     Ok(Some(archive::write_layout(images, &export, &dest)?))
                 })
             }
@@ -248,12 +250,12 @@ impl Exporter<'_> {
     ) -> Result<Option<Descriptor>, BuildError> {
         let images = &self.rewritten(images, attributes)?;
         let dest = dest.expect("checked by the caller");
-        let compression = compression(attributes)?;
-        let (world, bodies) = (self.world, self.bodies);
+        let pack = &pack_options(attributes)?;
+        let bodies = self.bodies;
         self.step(name, |messenger| {
             to_file(dest, &mut |to| {
-                let names = &attributes.names[..];
-                let export = ArchiveExport { names, compression, world, bodies, messenger };
+                let source = PackSource { bodies, messenger };
+                let export = ArchiveExport { names: &attributes.names, pack, source };
                 let descriptor = archive::write_archive(images, kind, &export, to)?;
                 Ok(Some(descriptor))
             })
@@ -332,11 +334,12 @@ fn unsupported(what: &str) -> BuildError {
     BuildError::Other(anyhow::anyhow!("{what} is not supported yet"))
 }
 
-fn compression(attributes: &ImageAttributes) -> Result<ArchiveCompression, BuildError> {
+/// Returns how an image output is packed.
+pub(crate) fn pack_options(attributes: &ImageAttributes) -> Result<PackOptions, BuildError> {
     if attributes.oci_mediatypes == Some(false) {
         return Err(unsupported("oci-mediatypes=false"));
     }
-    Ok(ArchiveCompression {
+    Ok(PackOptions {
         compression: match attributes.compression {
             None | Some(LayerCompression::Gzip) => castoff_oci::LayerCompression::Gzip,
             Some(LayerCompression::Zstd) => castoff_oci::LayerCompression::Zstd,

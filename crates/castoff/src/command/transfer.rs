@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 
 use anyhow::Context as _;
-use castoff_oci::{LayerCompression, Platform, Reference};
-use castoff_solver::export::archive::{self, ArchiveCompression, ArchiveExport, ArchiveKind};
+use castoff_oci::{Platform, Reference};
+use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
 use castoff_solver::export::image::rfc3339;
+use castoff_solver::export::pack::{PackOptions, PackSource};
 use castoff_solver::{Bodies, Messenger, import as loading, resolve};
 
 use super::Context;
@@ -36,14 +37,11 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let bodies = Bodies::new(&session.world);
     let images = named.image_set(&session.world.store, &bodies)?;
     let names: Vec<Reference> = named.reference.iter().filter(|name| name.tag().is_some()).cloned().collect();
-    let compression = ArchiveCompression { compression: LayerCompression::Gzip, level: None, force: false };
     let (messenger, _events) = Messenger::channel();
     let export = ArchiveExport {
         names: &names,
-        compression,
-        world: &session.world,
-        bodies: &bodies,
-        messenger: &messenger,
+        pack: &PackOptions::default(),
+        source: PackSource { bodies: &bodies, messenger: &messenger },
     };
     let dest = args.output.clone().map_or(OutputFile::Stdout, OutputFile::Path);
     to_file(&dest, &mut |to| Ok(archive::write_archive(&images, kind, &export, to)?))?;
