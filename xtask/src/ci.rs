@@ -22,6 +22,7 @@ const PACKAGES: &[&str] = &[
     "crun",
     "curl",
     "docker-registry",
+    "docker.io",
     "g++",
     "gcc",
     "git",

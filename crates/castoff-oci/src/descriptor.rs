@@ -49,6 +49,54 @@ pub enum LayerCompression {
     Zstd,
 }
 
+/// Whose names documents and layers have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MediaTypes {
+    /// OCI's.
+    #[default]
+    Oci,
+    /// Docker's, for what is older than OCI.
+    Docker,
+}
+
+impl MediaTypes {
+    /// Returns the type of an index.
+    pub fn index(self) -> MediaType {
+        match self {
+            MediaTypes::Oci => MediaType::OciIndex,
+            MediaTypes::Docker => MediaType::DockerManifestList,
+        }
+    }
+
+    /// Returns the type of an image manifest.
+    pub fn manifest(self) -> MediaType {
+        match self {
+            MediaTypes::Oci => MediaType::OciManifest,
+            MediaTypes::Docker => MediaType::DockerManifest,
+        }
+    }
+
+    /// Returns the type of an image config.
+    pub fn config(self) -> MediaType {
+        match self {
+            MediaTypes::Oci => MediaType::OciConfig,
+            MediaTypes::Docker => MediaType::DockerConfig,
+        }
+    }
+
+    /// Returns the type of a layer.
+    pub fn layer(self, compression: LayerCompression) -> MediaType {
+        match (self, compression) {
+            (MediaTypes::Oci, LayerCompression::None) => MediaType::OciLayer,
+            (MediaTypes::Oci, LayerCompression::Gzip) => MediaType::OciLayerGzip,
+            (MediaTypes::Oci, LayerCompression::Zstd) => MediaType::OciLayerZstd,
+            (MediaTypes::Docker, LayerCompression::None) => MediaType::DockerLayer,
+            (MediaTypes::Docker, LayerCompression::Gzip) => MediaType::DockerLayerGzip,
+            (MediaTypes::Docker, LayerCompression::Zstd) => MediaType::DockerLayerZstd,
+        }
+    }
+}
+
 impl MediaType {
     const NAMES: [(MediaType, &'static str); 12] = [
         (MediaType::OciIndex, "application/vnd.oci.image.index.v1+json"),
@@ -105,11 +153,7 @@ impl MediaType {
 
     /// Returns the OCI layer type of a compression.
     pub fn oci_layer(compression: LayerCompression) -> MediaType {
-        match compression {
-            LayerCompression::None => MediaType::OciLayer,
-            LayerCompression::Gzip => MediaType::OciLayerGzip,
-            LayerCompression::Zstd => MediaType::OciLayerZstd,
-        }
+        MediaTypes::Oci.layer(compression)
     }
 }
 

@@ -23,7 +23,7 @@ mod raw;
 mod reference;
 
 pub use config::{ContainerConfig, Healthcheck, HistoryEntry, ImageConfig, RootFs};
-pub use descriptor::{Descriptor, LayerCompression, MediaType};
+pub use descriptor::{Descriptor, LayerCompression, MediaType, MediaTypes};
 pub use digest::{ChainId, DiffId, Digest, DigestError, Hasher};
 pub use manifest::{Index, Manifest};
 pub use platform::{Platform, PlatformError};

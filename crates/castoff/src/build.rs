@@ -113,6 +113,7 @@ pub fn build(
     world: &mut World,
     events: &mut dyn FnMut(Event),
 ) -> Result<Built, BuildError> {
+    export::refuse_deletion(request)?;
     world.secrets = secrets(&request.secrets)?;
     world.agents = agents::load(&request.ssh)?;
     let planned = plan(&request.plan, world, events)?;

@@ -1,22 +1,25 @@
 //! The outputs of a build: what was asked for by `--output` and `--tag`, and the files about it
 //! (section 4 of the specification).
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
 use castoff_graph::{ImageOutput, VertexId};
 use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp, View};
-use castoff_oci::{Descriptor, Digest, Platform};
+use castoff_oci::{Digest, MediaTypes, Platform};
+use castoff_solver::export::annotate::annotate;
 use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
-use castoff_solver::export::pack::{PackOptions, PackSource};
+use castoff_solver::export::pack::{self, Pack, PackCompression, PackOptions, PackSource};
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::export::tree::{self, TreeExport};
 use castoff_solver::{Bodies, Event, Messenger, Outcome, Solved, StepId, World, snapshot};
-use serde_json::json;
 
 use crate::args::{BuildRequest, EpochOverride, ImageAttributes, LayerCompression, OutputFile, OutputSpec};
 use crate::build::{BuildError, Planned, assemble};
+use crate::engine;
+use crate::metadata::{self, About};
 
 /// What was made of a result.
 #[derive(Debug)]
@@ -42,26 +45,23 @@ pub fn outputs(
             matches!(output, OutputSpec::Local { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly)
         });
     let indexed = request.plan.multi_platform;
-    let mut exporter = Exporter { planned, solved, world, bodies, step, events, indexed, renamed: false };
-    let mut images = None;
-    let mut pushed = None;
-    if !only_files {
-        images = Some(exporter.images(request)?);
-    }
+    let mut exporter =
+        Exporter { request, planned, solved, world, bodies, step, events, indexed, renamed: false };
+    let images = if only_files { None } else { Some(exporter.stored(request)?) };
+    let mut shipped = None;
     for output in &request.outputs {
-        if let Some(descriptor) = exporter.output(output, images.as_ref())? {
-            pushed = Some(descriptor);
+        if let Some(pack) = exporter.output(output)? {
+            shipped = Some(pack);
         }
     }
-    if let Some(images) = &images {
-        let descriptor = pushed.unwrap_or_else(|| images.descriptor());
-        about(request, images, &descriptor)?;
-    }
+    let result = images.as_ref().map(|images| shipped.unwrap_or_else(|| About::of(images)));
+    metadata::write(request, planned, images.as_ref(), result.as_ref(), (world.clock)())?;
     let wrote = solved.executed() || exporter.renamed || !request.outputs.is_empty();
     Ok(Outputs { images, wrote })
 }
 
 struct Exporter<'a> {
+    request: &'a BuildRequest,
     planned: &'a Planned,
     solved: &'a Solved,
     world: &'a World,
@@ -75,29 +75,37 @@ struct Exporter<'a> {
 }
 
 impl Exporter<'_> {
-    /// Puts the images into the store under their names.
-    fn images(&mut self, request: &BuildRequest) -> Result<ImageSet, BuildError> {
-        let mut names = request.tags.clone();
-        let mut rewrite = false;
-        for output in &request.outputs {
-            if let OutputSpec::Image { image, .. } = output {
-                rewrite |= image.rewrite_timestamp;
-                names.extend(image.names.iter().filter(|name| !request.tags.contains(name)).cloned());
+    /// Puts the image of each output of the store there under its names; without any, the image under the
+    /// names of the build. Returns the last.
+    fn stored(&mut self, request: &BuildRequest) -> Result<ImageSet, BuildError> {
+        let outputs = request.outputs.iter().filter_map(|output| match output {
+            OutputSpec::Image { image, .. } => Some(image),
+            _ => None,
+        });
+        let mut all: Vec<ImageAttributes> = outputs.cloned().collect();
+        match all.first_mut() {
+            Some(first) => {
+                let more = request.tags.iter().filter(|tag| !first.names.contains(tag)).cloned();
+                first.names = more.chain(first.names.iter().cloned()).collect();
             }
+            None => all.push(ImageAttributes {
+                names: request.tags.clone(),
+                // Those of files are theirs alone.
+                annotations: request.annotations.clone(),
+                ..ImageAttributes::default()
+            }),
         }
+        let mut stored = None;
+        for attributes in &all {
+            stored = Some(self.store(attributes)?);
+        }
+        Ok(stored.expect("there is one at least"))
+    }
+
+    fn store(&mut self, attributes: &ImageAttributes) -> Result<ImageSet, BuildError> {
         let step = self.begin("exporting to image");
         self.item(step, "exporting layers", false);
-        let clamp = if rewrite { self.build_epoch() } else { None };
-        let images = match self.assemble(clamp) {
-            Ok(images) => images,
-            Err(error) => {
-                (self.events)(Event::Finished {
-                    step,
-                    outcome: Outcome::Failed { message: error.to_string() },
-                });
-                return Err(error);
-            }
-        };
+        let images = self.images(step, attributes)?;
         self.item(step, "exporting layers", true);
         for image in images.images() {
             self.item(step, &format!("exporting manifest {}", image.manifest.digest()), true);
@@ -107,36 +115,62 @@ impl Exporter<'_> {
             self.item(step, &format!("exporting manifest list {}", index.digest()), true);
         }
         self.item(step, &format!("writing image {}", images.id()), true);
-        self.renamed |= set::tag(self.world, &images, &names)?;
-        for name in &names {
-            self.item(step, &format!("naming to {name}"), true);
+        if attributes.store != Some(false) {
+            self.renamed |= set::tag(self.world, &images, &attributes.names)?;
+            for name in &attributes.names {
+                self.item(step, &format!("naming to {name}"), true);
+            }
         }
         (self.events)(Event::Finished { step, outcome: Outcome::Done });
         Ok(images)
     }
 
-    fn assemble(&self, clamp: Option<i64>) -> Result<ImageSet, BuildError> {
-        let options = AssembleOptions { indexed: self.indexed, clamp };
-        assemble(self.planned, self.solved, self.world, self.bodies, options)
+    /// Returns the images of an output: with its times and its annotations. Without an epoch there is
+    /// nothing that times could be clamped to (B-170).
+    fn images(&mut self, step: StepId, attributes: &ImageAttributes) -> Result<ImageSet, BuildError> {
+        let epoch = self.epoch(attributes.epoch);
+        if attributes.rewrite_timestamp && epoch.is_none() {
+            (self.events)(Event::Warning {
+                step: Some(step),
+                rule: None,
+                text: "rewrite-timestamp has no effect without SOURCE_DATE_EPOCH".to_owned(),
+                line: None,
+            });
+        }
+        let clamp = epoch.filter(|_| attributes.rewrite_timestamp);
+        let options = AssembleOptions { indexed: self.indexed, epoch, clamp };
+        let images =
+            assemble(self.planned, self.solved, self.world, self.bodies, options).and_then(|images| {
+                Ok(annotate(&images, &attributes.annotations, self.world).map_err(anyhow::Error::from)?)
+            });
+        if let Err(error) = &images {
+            (self.events)(Event::Finished { step, outcome: Outcome::Failed { message: error.to_string() } });
+        }
+        images
     }
 
-    /// Returns SOURCE_DATE_EPOCH, which is that of all platforms.
-    fn build_epoch(&self) -> Option<i64> {
-        self.planned.plan.outputs[0].epoch
+    /// Returns the epoch of an output: its own, or that of the build, which is that of all platforms.
+    fn epoch(&self, given: Option<EpochOverride>) -> Option<i64> {
+        match given {
+            None => self.planned.plan.outputs[0].epoch,
+            Some(EpochOverride::Disabled) => None,
+            Some(EpochOverride::Seconds(seconds)) => Some(seconds),
+        }
     }
 
-    fn output(
-        &mut self,
-        output: &OutputSpec,
-        images: Option<&ImageSet>,
-    ) -> Result<Option<Descriptor>, BuildError> {
+    /// Makes one output, and returns what it tells of an image that was written.
+    fn output(&mut self, output: &OutputSpec) -> Result<Option<About>, BuildError> {
         match output {
             OutputSpec::CacheOnly => Ok(None),
             OutputSpec::Image { push: false, .. } => Ok(None),
             OutputSpec::Image { push: true, .. } => Err(unsupported("pushing")),
-            OutputSpec::Docker { dest: None, .. } => Err(unsupported("loading into an engine")),
-            OutputSpec::Local { delete: true, .. } => Err(unsupported("mode=delete")),
-            OutputSpec::Local { dest, epoch, platform_split, .. } => {
+            OutputSpec::Engine { context, image } => {
+                let engine = engine::find(context.as_deref(), &self.request.engine)?;
+                self.image("importing to docker", image, &mut |images, pack, source| {
+                    engine::load(&engine, images, pack, &image.names, source)
+                })
+            }
+            OutputSpec::Local { dest, epoch, platform_split, delete } => {
                 let epoch = self.epoch(*epoch);
                 let split = platform_split.unwrap_or(self.indexed);
                 let ownership = self.world.machine.ownership;
@@ -154,7 +188,13 @@ impl Exporter<'_> {
                         };
                         tree::write_directory(view, b"", &dest, ownership, &export)?;
                     }
-                    Ok(())
+                    if *delete {
+                        // Only now that all of the result is there.
+                        let named =
+                            trees.iter().map(|(name, view)| (if split { name.as_str() } else { "" }, view));
+                        tree::remove_others(dest, &named.collect::<Vec<_>>())?;
+                    }
+                    Ok(None)
                 })?;
                 Ok(None)
             }
@@ -175,68 +215,22 @@ impl Exporter<'_> {
                             tree::write_view(view, b"", &mut tar, &export)?;
                         }
                         tar.finish()?;
-                        Ok(())
+                        Ok(None)
                     })
                 })?;
                 Ok(None)
             }
-            OutputSpec::Oci { dest, image: attributes } => self.archive(
-                "exporting to oci image format",
-                ArchiveKind::Oci,
-                Some(dest),
-                attributes,
-                images,
-            ),
-            OutputSpec::Docker { dest: Some(dest), image: attributes } => self.archive(
-                "exporting to docker image format",
-                ArchiveKind::Docker,
-                Some(dest),
-                attributes,
-                images,
-            ),
-            OutputSpec::OciDirectory { dest, image: attributes } => {
-                let dest = dest.clone();
-                let bodies = self.bodies;
-                let images = &self.rewritten(images, attributes)?;
-                let pack = &pack_options(attributes)?;
-                let names = attributes.names.clone();
-                self.step("exporting to oci image format", |messenger| {
-                    let source = PackSource { bodies, messenger };
-                    let export = ArchiveExport { names: &names, pack, source };
-                    Ok(Some(archive::write_layout(images, &export, &dest)?))
+            OutputSpec::Oci { dest, image } => {
+                self.archive("exporting to oci image format", ArchiveKind::Oci, dest, image)
+            }
+            OutputSpec::Docker { dest, image } => {
+                self.archive("exporting to docker image format", ArchiveKind::Docker, dest, image)
+            }
+            OutputSpec::OciDirectory { dest, image } => {
+                self.image("exporting to oci image format", image, &mut |_, pack, source| {
+                    Ok(archive::write_layout(pack, &image.names, source, dest)?)
                 })
             }
-        }
-    }
-
-    /// Returns the images of an output, with their times clamped when that was asked for. Without an epoch
-    /// there is nothing to clamp to (B-170).
-    fn rewritten(
-        &mut self,
-        images: Option<&ImageSet>,
-        attributes: &ImageAttributes,
-    ) -> Result<ImageSet, BuildError> {
-        let images = images.expect("an image output makes an image");
-        if !attributes.rewrite_timestamp {
-            return Ok(images.clone());
-        }
-        let Some(epoch) = self.build_epoch() else {
-            (self.events)(Event::Warning {
-                step: None,
-                rule: None,
-                text: "rewrite-timestamp has no effect without SOURCE_DATE_EPOCH".to_owned(),
-                line: None,
-            });
-            return Ok(images.clone());
-        };
-        self.assemble(Some(epoch))
-    }
-
-    fn epoch(&self, given: Option<EpochOverride>) -> Option<i64> {
-        match given {
-            None => self.build_epoch(),
-            Some(EpochOverride::Disabled) => None,
-            Some(EpochOverride::Seconds(seconds)) => Some(seconds),
         }
     }
 
@@ -244,21 +238,31 @@ impl Exporter<'_> {
         &mut self,
         name: &str,
         kind: ArchiveKind,
-        dest: Option<&OutputFile>,
+        dest: &OutputFile,
         attributes: &ImageAttributes,
-        images: Option<&ImageSet>,
-    ) -> Result<Option<Descriptor>, BuildError> {
-        let images = &self.rewritten(images, attributes)?;
-        let dest = dest.expect("checked by the caller");
-        let pack = &pack_options(attributes)?;
+    ) -> Result<Option<About>, BuildError> {
+        self.image(name, attributes, &mut |_, pack, source| {
+            let export = ArchiveExport { names: &attributes.names, kind, source, left_out: &BTreeSet::new() };
+            to_file(dest, &mut |to| Ok(archive::write_archive(pack, &export, to)?))
+        })
+    }
+
+    /// Packs the images of an output and gives them to `write`, as a step of its own.
+    fn image(
+        &mut self,
+        name: &str,
+        attributes: &ImageAttributes,
+        write: &mut (dyn FnMut(&ImageSet, &Pack, PackSource<'_>) -> anyhow::Result<()> + Send),
+    ) -> Result<Option<About>, BuildError> {
+        let step = self.begin(name);
+        let images = &self.images(step, attributes)?;
+        let options = &pack_options(attributes);
         let bodies = self.bodies;
-        self.step(name, |messenger| {
-            to_file(dest, &mut |to| {
-                let source = PackSource { bodies, messenger };
-                let export = ArchiveExport { names: &attributes.names, pack, source };
-                let descriptor = archive::write_archive(images, kind, &export, to)?;
-                Ok(Some(descriptor))
-            })
+        self.work(step, |messenger| {
+            let source = PackSource { bodies, messenger };
+            let pack = pack::pack(images, options, source)?;
+            write(images, &pack, source)?;
+            Ok(Some(About::of_pack(&pack, &attributes.names)))
         })
     }
 
@@ -266,29 +270,28 @@ impl Exporter<'_> {
     fn files(
         &mut self,
         name: &str,
-        write: impl FnOnce(&[(String, View)]) -> anyhow::Result<()> + Send,
+        write: impl FnOnce(&[(String, View)]) -> anyhow::Result<Option<About>> + Send,
     ) -> Result<(), BuildError> {
         let (planned, solved, world, bodies) = (self.planned, self.solved, self.world, self.bodies);
-        self.step(name, |messenger| {
+        let step = self.begin(name);
+        self.work(step, |messenger| {
             let result = |id: VertexId| solved.result(id).expect("what an output needs is solved").clone();
             let tree = |output: &ImageOutput| -> anyhow::Result<(String, View)> {
                 let layers = snapshot(&planned.plan.graph, world, output.vertex, &result)?;
                 Ok((directory_name(&output.platform), bodies.view(&layers, messenger)?))
             };
             let trees = planned.plan.outputs.iter().map(tree).collect::<anyhow::Result<Vec<_>>>()?;
-            write(&trees)?;
-            Ok(None)
+            write(&trees)
         })
         .map(drop)
     }
 
-    /// Does some work as a step of its own; its progress is shown while it works.
-    fn step(
+    /// Does the work of a step that was begun; its progress is shown while it works.
+    fn work(
         &mut self,
-        name: &str,
-        work: impl FnOnce(&Messenger) -> anyhow::Result<Option<Descriptor>> + Send,
-    ) -> Result<Option<Descriptor>, BuildError> {
-        let step = self.begin(name);
+        step: StepId,
+        work: impl FnOnce(&Messenger) -> anyhow::Result<Option<About>> + Send,
+    ) -> Result<Option<About>, BuildError> {
         let (messenger, receiver) = Messenger::channel();
         let result = receiver.serve(messenger, &mut *self.events, work);
         let outcome = match &result {
@@ -335,19 +338,40 @@ fn unsupported(what: &str) -> BuildError {
 }
 
 /// Returns how an image output is packed.
-pub(crate) fn pack_options(attributes: &ImageAttributes) -> Result<PackOptions, BuildError> {
-    if attributes.oci_mediatypes == Some(false) {
-        return Err(unsupported("oci-mediatypes=false"));
-    }
-    Ok(PackOptions {
+pub(crate) fn pack_options(attributes: &ImageAttributes) -> PackOptions {
+    PackOptions {
+        media_types: match attributes.oci_mediatypes {
+            None | Some(true) => MediaTypes::Oci,
+            Some(false) => MediaTypes::Docker,
+        },
         compression: match attributes.compression {
-            None | Some(LayerCompression::Gzip) => castoff_oci::LayerCompression::Gzip,
-            Some(LayerCompression::Zstd) => castoff_oci::LayerCompression::Zstd,
-            Some(LayerCompression::Uncompressed) => castoff_oci::LayerCompression::None,
+            None | Some(LayerCompression::Gzip) => PackCompression::Gzip,
+            Some(LayerCompression::Estargz) => PackCompression::Estargz,
+            Some(LayerCompression::Zstd) => PackCompression::Zstd,
+            Some(LayerCompression::Uncompressed) => PackCompression::Uncompressed,
         },
         level: attributes.compression_level,
         force: attributes.force_compression,
-    })
+    }
+}
+
+/// Refuses a `mode=delete` that may destroy what the user did not mean, before anything is built (B-096).
+pub fn refuse_deletion(request: &BuildRequest) -> Result<(), BuildError> {
+    let allowed = request.plan.entitlements.local_delete;
+    for output in &request.outputs {
+        let OutputSpec::Local { dest, delete: true, .. } = output else { continue };
+        let here = std::env::current_dir()?;
+        // Of what does not exist yet, nothing can be removed.
+        let (Ok(there), false) = (dest.canonicalize(), allowed) else { continue };
+        if there == here || !there.starts_with(&here) {
+            return Err(BuildError::Other(anyhow::anyhow!(
+                "mode=delete would remove all other files of `{}`, which is not below the current directory: \
+                 allow it by --allow=buildx.local.delete",
+                dest.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Opens an output and gives it to `write`. A file appears under its name when it is complete (B-223);
@@ -392,28 +416,4 @@ fn beside(path: &Path) -> std::path::PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     path.with_file_name(name)
-}
-
-/// Writes `--iidfile` and `--metadata-file` (B-021, B-112, B-113).
-fn about(request: &BuildRequest, images: &ImageSet, descriptor: &Descriptor) -> Result<(), BuildError> {
-    if let Some(path) = &request.iidfile {
-        archive::write_file(path, &mut images.id().to_string().as_bytes())?;
-    }
-    if let Some(path) = &request.metadata_file {
-        let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
-        let mut metadata = json!({
-            "containerimage.descriptor": descriptor,
-            "containerimage.digest": descriptor.digest.to_string(),
-        });
-        if images.index().is_none() {
-            metadata["containerimage.config.digest"] = json!(images.id().to_string());
-        }
-        if !names.is_empty() {
-            metadata["image.name"] = json!(names.join(","));
-        }
-        let mut text = serde_json::to_vec_pretty(&metadata).map_err(anyhow::Error::from)?;
-        text.push(b'\n');
-        archive::write_file(path, &mut text.as_slice())?;
-    }
-    Ok(())
 }

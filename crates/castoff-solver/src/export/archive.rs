@@ -13,7 +13,7 @@
 //! An archive is both an OCI layout and, with `manifest.json`, a Docker archive (B-102). Entries are
 //! sorted by name and carry no time, so equal images give equal archives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -22,8 +22,7 @@ use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp};
 use castoff_oci::{Descriptor, Digest, Index, Platform, Raw, Reference};
 use serde_json::json;
 
-use crate::export::pack::{self, Pack, PackError, PackOptions, PackSource, PackedBlob};
-use crate::export::set::ImageSet;
+use crate::export::pack::{self, Pack, PackError, PackSource, PackedBlob, PackedImage};
 
 /// What an archive is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,21 +33,23 @@ pub enum ArchiveKind {
     Docker,
 }
 
-/// What an archive is made with.
+/// How an archive is written.
 #[derive(Clone, Copy)]
 pub struct ArchiveExport<'a> {
+    /// What it is for.
+    pub kind: ArchiveKind,
     /// Names of the image in the archive.
     pub names: &'a [Reference],
-    /// How the images are packed.
-    pub pack: &'a PackOptions,
     /// Where the layers come from.
     pub source: PackSource<'a>,
+    /// Blobs that are named and not in the archive, because whoever reads it has them.
+    pub left_out: &'a BTreeSet<Digest>,
 }
 
 /// Why an archive could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The images could not be packed.
+    /// A layer could not be read.
     #[error(transparent)]
     Pack(#[from] PackError),
     /// The archive could not be written.
@@ -60,9 +61,9 @@ pub enum ArchiveError {
 }
 
 /// The files of a layout: small documents, and layers by their blob.
-struct Layout {
+struct Layout<'p> {
     documents: BTreeMap<String, Vec<u8>>,
-    blobs: BTreeMap<String, PackedBlob>,
+    blobs: BTreeMap<String, &'p PackedBlob>,
 }
 
 /// Writes an image, or an index and its images, as a tar.
@@ -70,13 +71,11 @@ struct Layout {
 /// # Errors
 /// When a layer cannot be read or `to` not be written.
 pub fn write_archive(
-    images: &ImageSet,
-    kind: ArchiveKind,
+    pack: &Pack,
     export: &ArchiveExport<'_>,
     to: &mut dyn Write,
-) -> Result<Descriptor, ArchiveError> {
-    let pack = pack::pack(images, export.pack, export.source)?;
-    let (root, layout) = (pack.root.clone(), layout(pack, images, kind, export.names));
+) -> Result<(), ArchiveError> {
+    let layout = Layout::new(pack, export.kind, export.names);
     let mut tar = TarWriter::new(to, TarOptions::default());
     for directory in ["blobs", "blobs/sha256"] {
         tar.append(&entry(directory, EntryKind::Directory { opaque: false }, 0o755), &mut io::empty())?;
@@ -91,7 +90,10 @@ pub fn write_archive(
                 tar.append(&entry(name, kind, 0o644), &mut bytes.as_slice())?;
             }
             None => {
-                let blob = &layout.blobs[name];
+                let blob = layout.blobs[name];
+                if export.left_out.contains(&blob.descriptor.digest) {
+                    continue;
+                }
                 let mut file = pack::open(blob, export.source)?;
                 let kind = EntryKind::File { size: blob.descriptor.size };
                 tar.append(&entry(name, kind, 0o644), &mut file)?;
@@ -99,7 +101,7 @@ pub fn write_archive(
         }
     }
     tar.finish()?;
-    Ok(root)
+    Ok(())
 }
 
 /// Writes an image, or an index and its images, as a layout directory (`tar=false`). Blobs that are there
@@ -108,20 +110,19 @@ pub fn write_archive(
 /// # Errors
 /// When a layer cannot be read or the directory not be written.
 pub fn write_layout(
-    images: &ImageSet,
-    export: &ArchiveExport<'_>,
+    pack: &Pack,
+    names: &[Reference],
+    source: PackSource<'_>,
     directory: &Path,
-) -> Result<Descriptor, ArchiveError> {
-    let pack = pack::pack(images, export.pack, export.source)?;
-    let root = pack.root.clone();
-    let mut layout = layout(pack, images, ArchiveKind::Oci, export.names);
+) -> Result<(), ArchiveError> {
+    let mut layout = Layout::new(pack, ArchiveKind::Oci, names);
     std::fs::create_dir_all(directory.join("blobs/sha256"))?;
     for (name, blob) in &layout.blobs {
         let path = directory.join(name);
         if path.metadata().is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
             continue;
         }
-        let mut file = pack::open(blob, export.source)?;
+        let mut file = pack::open(blob, source)?;
         write_file(&path, &mut file)?;
     }
     if let Some(existing) = std::fs::read(directory.join("index.json"))
@@ -140,32 +141,34 @@ pub fn write_layout(
     for (name, bytes) in &layout.documents {
         write_file(&directory.join(name), &mut bytes.as_slice())?;
     }
-    Ok(root)
+    Ok(())
 }
 
-fn layout(pack: Pack, images: &ImageSet, kind: ArchiveKind, names: &[Reference]) -> Layout {
-    let entries = named_entries(&pack.root, pack.created.as_deref(), names);
-    let document = |(digest, document): (Digest, pack::Document)| (blob_name(&digest), document.bytes);
-    let mut documents: BTreeMap<String, Vec<u8>> = pack.documents.into_iter().map(document).collect();
-    documents.insert("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
-    documents.insert("index.json".to_owned(), Raw::new(Index::oci(entries)).bytes().to_vec());
-    if kind == ArchiveKind::Docker {
-        let host = Platform::host();
-        let distance = |place: &usize| {
-            let platform = images.images()[*place].config.value().platform();
-            host.accepts(&platform).unwrap_or(u32::MAX)
-        };
-        let chosen = (0..pack.images.len()).min_by_key(distance).expect("there is an image");
-        let chosen = &pack.images[chosen];
-        let list = json!([{
-            "Config": blob_name(&chosen.config.digest),
-            "RepoTags": names.iter().map(Reference::familiar).collect::<Vec<_>>(),
-            "Layers": chosen.layers.iter().map(|layer| blob_name(&layer.digest)).collect::<Vec<_>>(),
-        }]);
-        documents.insert("manifest.json".to_owned(), list.to_string().into_bytes());
+impl<'p> Layout<'p> {
+    fn new(pack: &'p Pack, kind: ArchiveKind, names: &[Reference]) -> Layout<'p> {
+        let entries = named_entries(&pack.root, pack.created.as_deref(), names);
+        let document =
+            |(digest, document): (&Digest, &pack::Document)| (blob_name(digest), document.bytes.clone());
+        let mut documents: BTreeMap<String, Vec<u8>> = pack.documents.iter().map(document).collect();
+        documents.insert("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+        documents.insert("index.json".to_owned(), Raw::new(Index::oci(entries)).bytes().to_vec());
+        if kind == ArchiveKind::Docker {
+            let host = Platform::host();
+            let distance = |image: &&PackedImage| {
+                let platform = image.manifest.platform.as_ref();
+                platform.and_then(|platform| host.accepts(platform)).unwrap_or(u32::MAX)
+            };
+            let chosen = pack.images.iter().min_by_key(distance).expect("there is an image");
+            let list = json!([{
+                "Config": blob_name(&chosen.config.digest),
+                "RepoTags": names.iter().map(Reference::familiar).collect::<Vec<_>>(),
+                "Layers": chosen.layers.iter().map(|layer| blob_name(&layer.digest)).collect::<Vec<_>>(),
+            }]);
+            documents.insert("manifest.json".to_owned(), list.to_string().into_bytes());
+        }
+        let blobs = pack.blobs.iter().map(|(digest, blob)| (blob_name(digest), blob)).collect();
+        Layout { documents, blobs }
     }
-    let blobs = pack.blobs.into_iter().map(|(digest, blob)| (blob_name(&digest), blob)).collect();
-    Layout { documents, blobs }
 }
 
 /// Returns the entries of `index.json`: the descriptor once for each name (B-110).

@@ -11,6 +11,7 @@ use castoff_store::LayerId;
 use crate::World;
 use crate::bodies::{Bodies, BodyError, SnapshotLayer};
 use crate::driver::{Solved, snapshot};
+use crate::export::set::AssembleOptions;
 use crate::step::StepError;
 
 /// An image whose documents are in the store.
@@ -69,8 +70,7 @@ impl Image {
     }
 }
 
-/// Assembles the image of an output and puts its documents into the store. With `clamp`, no file of a new
-/// layer has a later time than that, in seconds since 1970 (`rewrite-timestamp`, B-170).
+/// Assembles the image of an output and puts its documents into the store.
 ///
 /// # Errors
 /// When a layer cannot be read or the store not be written.
@@ -80,13 +80,13 @@ pub fn assemble(
     solved: &Solved,
     world: &World,
     bodies: &Bodies<'_>,
-    clamp: Option<i64>,
+    options: AssembleOptions,
 ) -> Result<Image, AssembleError> {
     let result = |id| solved.result(id).expect("what an output needs is solved").clone();
     let layers = snapshot(graph, world, output.vertex, &result)?;
     let layers = layers
         .iter()
-        .map(|layer| image_layer(layer, bodies, clamp))
+        .map(|layer| image_layer(layer, bodies, options.clamp))
         .collect::<Result<Vec<_>, AssembleError>>()?;
     let diffs = layers
         .iter()
@@ -97,7 +97,7 @@ pub fn assemble(
     let base_layers = config.rootfs.diff_ids.len();
     config.rootfs.diff_ids = diffs.iter().map(|diff| diff.diff_id).collect();
     complete_base_history(&mut config, base_layers, layers.len(), output);
-    append_history(&mut config, output, &|id| result(id).created_ms, (world.clock)());
+    append_history(&mut config, output, &|id| result(id).created_ms, (world.clock)(), options.epoch);
     let config = Raw::new(config);
     let manifest = Raw::new(Manifest::oci(
         Descriptor::new(MediaType::OciConfig, config.digest(), config.bytes().len() as u64),
@@ -156,6 +156,7 @@ fn append_history(
     output: &ImageOutput,
     created_ms: &dyn Fn(castoff_graph::VertexId) -> i64,
     now_ms: i64,
+    epoch: Option<i64>,
 ) {
     let times: Vec<Option<i64>> = output.history.iter().map(|entry| entry.vertex.map(created_ms)).collect();
     let first = times.iter().flatten().next().copied();
@@ -163,7 +164,7 @@ fn append_history(
     let inherited = config.history.last().and_then(|entry| entry.created.clone());
     for (entry, time) in output.history.iter().zip(&times) {
         current = time.or(current);
-        let created = match (output.epoch, current) {
+        let created = match (epoch, current) {
             (Some(epoch), _) => Some(rfc3339(epoch.saturating_mul(1000))),
             (None, Some(time)) => Some(rfc3339(time)),
             (None, None) => inherited.clone(),
@@ -176,7 +177,7 @@ fn append_history(
             empty_layer: entry.vertex.is_none(),
         });
     }
-    config.created = match output.epoch {
+    config.created = match epoch {
         Some(epoch) => Some(rfc3339(epoch.saturating_mul(1000))),
         // A build that adds no layer has the time of what it stands on, so that it stays the same image.
         None => {

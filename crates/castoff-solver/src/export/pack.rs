@@ -7,24 +7,44 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use castoff_layer::{CompressOptions, Compression};
-use castoff_oci::{Descriptor, Digest, Index, LayerCompression, Manifest, MediaType, Raw};
+use castoff_oci::{
+    Descriptor, DiffId, Digest, Index, LayerCompression, Manifest, MediaType, MediaTypes, Raw,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::bodies::{BaseLayer, Bodies, BodyError};
 use crate::driver::Messenger;
+use crate::export::estargz::{self, EstargzError};
 use crate::export::image::{Image, ImageLayer};
 use crate::export::set::{ImageSet, index_descriptor};
 
 /// Documents are small; more than this is damage.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
 
+/// How a layer is compressed outside the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackCompression {
+    /// Not at all.
+    Uncompressed,
+    /// gzip.
+    Gzip,
+    /// gzip from which single files can be taken, with a table of contents. The layer has entries of its
+    /// own then, so diff id and image id are others.
+    Estargz,
+    /// zstd.
+    Zstd,
+}
+
 /// How images are packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackOptions {
+    /// Whose types documents and layers have.
+    pub media_types: MediaTypes,
     /// The compression of layers that are not compressed yet.
-    pub compression: LayerCompression,
+    pub compression: PackCompression,
     /// Its level; `None` is the default of the algorithm.
     pub level: Option<u32>,
     /// Whether layers that are compressed otherwise are compressed again.
@@ -32,9 +52,14 @@ pub struct PackOptions {
 }
 
 impl Default for PackOptions {
-    /// Gzip of the default level; what is compressed stays.
+    /// OCI types and gzip of the default level; what is compressed stays.
     fn default() -> PackOptions {
-        PackOptions { compression: LayerCompression::Gzip, level: None, force: false }
+        PackOptions {
+            media_types: MediaTypes::Oci,
+            compression: PackCompression::Gzip,
+            level: None,
+            force: false,
+        }
     }
 }
 
@@ -108,7 +133,13 @@ pub enum PackError {
     Layer(#[from] castoff_store::LayerError),
     /// A layer could not be compressed.
     #[error("compressing a layer: {0}")]
-    Compress(#[from] io::Error),
+    Io(#[from] io::Error),
+    /// A layer could not be given a table of contents.
+    #[error("{}", crate::step::chain(.0))]
+    Estargz(#[from] EstargzError),
+    /// Something that Docker's media types have no place for (B-107, B-117).
+    #[error("{0} need OCI media types, and this output has oci-mediatypes=false")]
+    DockerTypes(&'static str),
     /// A blob vanished.
     #[error("blob `{0}` is not in the store")]
     Missing(Digest),
@@ -117,8 +148,11 @@ pub enum PackError {
 /// Packs an image, or an index and its images.
 ///
 /// # Errors
-/// When a layer cannot be read, or the store not be written.
+/// When a layer cannot be read, the store not be written, or Docker's media types have no place for something.
 pub fn pack(images: &ImageSet, options: &PackOptions, source: PackSource<'_>) -> Result<Pack, PackError> {
+    if options.media_types == MediaTypes::Docker {
+        refuse_for_docker(images, options)?;
+    }
     let mut packer =
         Packer { options, source, documents: BTreeMap::new(), manifests: Vec::new(), blobs: BTreeMap::new() };
     let packed =
@@ -127,6 +161,7 @@ pub fn pack(images: &ImageSet, options: &PackOptions, source: PackSource<'_>) ->
         None => packed[0].manifest.clone(),
         Some(index) => packer.add_index(index, images, &packed)?,
     };
+    let root = Descriptor { annotations: images.annotations().clone(), ..root };
     // The time of the newest part, so that equal images give equal packs.
     let created = images.images().iter().filter_map(|image| image.config.value().created.clone()).max();
     let Packer { documents, manifests, blobs, .. } = packer;
@@ -157,28 +192,50 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     fn add_image(&mut self, image: &Image) -> Result<PackedImage, PackError> {
-        let mut layers = Vec::new();
-        for layer in &image.layers {
-            let blob = layer_blob(layer, self.options, self.source)?;
+        let types = self.options.media_types;
+        let (mut layers, mut diffs) = (Vec::new(), image.config.value().rootfs.diff_ids.clone());
+        for (place, layer) in image.layers.iter().enumerate() {
+            let (blob, diff) = layer_blob(layer, self.options, self.source)?;
+            if let (Some(diff), Some(known)) = (diff, diffs.get_mut(place)) {
+                *known = diff;
+            }
             layers.push(blob.descriptor.clone());
             self.blobs.insert(blob.descriptor.digest, blob);
         }
+        let config = if diffs == image.config.value().rootfs.diff_ids {
+            image.config.clone()
+        } else {
+            let mut value = image.config.value().clone();
+            value.rootfs.diff_ids = diffs;
+            Raw::new(value)
+        };
         let known = image.manifest.value();
-        let config = known.config.clone();
+        let config_type = match &known.config.media_type {
+            MediaType::OciConfig | MediaType::DockerConfig => types.config(),
+            other => other.clone(),
+        };
+        let config_descriptor =
+            Descriptor::new(config_type.clone(), config.digest(), config.bytes().len() as u64);
         // A manifest that is right as it is stays, so that what was loaded is saved as the same bytes.
-        let manifest = if known.media_type == Some(MediaType::OciManifest) && known.layers == layers {
+        let is_right = known.media_type == Some(types.manifest())
+            && known.layers == layers
+            && (&known.config.media_type, known.config.digest) == (&config_type, config.digest());
+        let manifest = if is_right {
             image.manifest.clone()
         } else {
-            Raw::new(Manifest::oci(config.clone(), layers.clone()))
+            Raw::new(Manifest {
+                media_type: Some(types.manifest()),
+                annotations: known.annotations.clone(),
+                ..Manifest::oci(config_descriptor.clone(), layers.clone())
+            })
         };
-        let document =
-            Document { media_type: config.media_type.clone(), bytes: image.config.bytes().to_vec() };
-        self.documents.insert(config.digest, document);
+        let document = Document { media_type: config_type, bytes: config.bytes().to_vec() };
+        self.documents.insert(config_descriptor.digest, document);
         let mut descriptor =
-            Descriptor::new(MediaType::OciManifest, manifest.digest(), manifest.bytes().len() as u64);
+            Descriptor::new(types.manifest(), manifest.digest(), manifest.bytes().len() as u64);
         descriptor.platform = Some(image.config.value().platform());
         self.add_manifest(&descriptor, manifest.bytes().to_vec());
-        Ok(PackedImage { manifest: descriptor, config, layers })
+        Ok(PackedImage { manifest: descriptor, config: config_descriptor, layers })
     }
 
     /// Adds the index over images that were added, and returns its descriptor here. One whose images are
@@ -190,7 +247,10 @@ impl Packer<'_> {
         packed: &[PackedImage],
     ) -> Result<Descriptor, PackError> {
         let pairs = || images.images().iter().zip(packed.iter().map(|image| &image.manifest));
-        let index = if pairs().all(|(image, packed)| image.manifest.digest() == packed.digest) {
+        let types = self.options.media_types;
+        let is_right = index_descriptor(index).media_type == types.index()
+            && pairs().all(|(image, packed)| image.manifest.digest() == packed.digest);
+        let index = if is_right {
             for entry in &index.value().manifests {
                 if !packed.iter().any(|image| image.manifest.digest == entry.digest) {
                     self.add_other(entry)?;
@@ -207,7 +267,11 @@ impl Packer<'_> {
                 Some(new)
             });
             let kept = kept.collect();
-            Raw::new(Index { annotations: index.value().annotations.clone(), ..Index::oci(kept) })
+            Raw::new(Index {
+                media_type: Some(types.index()),
+                annotations: index.value().annotations.clone(),
+                ..Index::oci(kept)
+            })
         };
         let descriptor = index_descriptor(&index);
         self.add_manifest(&descriptor, index.bytes().to_vec());
@@ -237,21 +301,44 @@ impl Packer<'_> {
     }
 }
 
-/// Returns a layer in the wanted compression. A layer of a base image that is compressed already is used as
-/// it is unless `force` is set, and is only named (B-108); any other is in the store after this.
+/// Refuses what Docker's media types have no place for.
+fn refuse_for_docker(images: &ImageSet, options: &PackOptions) -> Result<(), PackError> {
+    match options.compression {
+        PackCompression::Uncompressed | PackCompression::Gzip => {}
+        PackCompression::Estargz => return Err(PackError::DockerTypes("layers in estargz")),
+        PackCompression::Zstd => return Err(PackError::DockerTypes("layers in zstd")),
+    }
+    let index = images.index().map(Raw::value);
+    let entries = || index.iter().flat_map(|index| &index.manifests);
+    if !images.annotations().is_empty()
+        || index.is_some_and(|index| !index.annotations.is_empty())
+        || entries().any(|entry| !entry.annotations.is_empty() && !is_attestation(entry))
+    {
+        return Err(PackError::DockerTypes("annotations of other than manifests"));
+    }
+    if entries().any(is_attestation) {
+        return Err(PackError::DockerTypes("attestations"));
+    }
+    Ok(())
+}
+
+fn is_attestation(entry: &Descriptor) -> bool {
+    entry.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest")
+}
+
+/// Returns a layer in the wanted compression, and its diff id where that is another one than in the store. A
+/// layer of a base image that is compressed already is used as it is unless `force` is set, and is only named
+/// (B-108); any other is in the store after this.
 fn layer_blob(
     layer: &ImageLayer,
     options: &PackOptions,
     source: PackSource<'_>,
-) -> Result<PackedBlob, PackError> {
+) -> Result<(PackedBlob, Option<DiffId>), PackError> {
     let PackSource { bodies, messenger } = source;
     let world = bodies.world;
-    let current = layer.descriptor.media_type.layer_compression().unwrap_or(LayerCompression::None);
     if let Some(base) = bodies.base(&layer.id) {
-        if current == options.compression || (!options.force && current != LayerCompression::None) {
-            let mut descriptor = layer.descriptor.clone();
-            descriptor.media_type = MediaType::oci_layer(current);
-            return Ok(PackedBlob { descriptor, base: Some(base) });
+        if let Some(descriptor) = as_it_is(&layer.descriptor, options) {
+            return Ok((PackedBlob { descriptor, base: Some(base) }, None));
         }
         if world.store.blob(&base.diff_id.0).is_none() {
             // Its tar is made from the files, so that it can be compressed otherwise.
@@ -259,40 +346,140 @@ fn layer_blob(
         }
     }
     let diff = bodies.diff(&layer.id)?;
-    let blob = |digest, size| PackedBlob {
-        descriptor: Descriptor::new(MediaType::oci_layer(options.compression), digest, size),
-        base: None,
+    let media_type = |compression| options.media_types.layer(compression);
+    let blob = |media_type, digest, size| {
+        (PackedBlob { descriptor: Descriptor::new(media_type, digest, size), base: None }, None)
     };
-    let (compression, variant) = match options.compression {
-        LayerCompression::None => {
+    let (media_type, compression, variant) = match options.compression {
+        PackCompression::Uncompressed => {
             if world.store.blob(&diff.diff_id.0).is_none() {
                 let mut writer = world.store.blob_writer()?;
                 bodies.write_tar(&layer.id, &mut writer)?;
                 writer.finish(Some(diff.diff_id.0))?;
             }
-            return Ok(blob(diff.diff_id.0, diff.size));
+            return Ok(blob(media_type(LayerCompression::None), diff.diff_id.0, diff.size));
         }
-        LayerCompression::Gzip => (Compression::Gzip, format!("gzip-{}", options.level.unwrap_or(6))),
-        LayerCompression::Zstd => (Compression::Zstd, format!("zstd-{}", options.level.unwrap_or(3))),
+        PackCompression::Estargz => return estargz_blob(layer, diff.diff_id, options, source),
+        PackCompression::Gzip => {
+            let variant = format!("gzip-{}", options.level.unwrap_or(6));
+            (media_type(LayerCompression::Gzip), Compression::Gzip, variant)
+        }
+        PackCompression::Zstd => {
+            let variant = format!("zstd-{}", options.level.unwrap_or(3));
+            (media_type(LayerCompression::Zstd), Compression::Zstd, variant)
+        }
     };
     if let Some(known) = world.store.compressed(&diff.diff_id, &variant) {
-        return Ok(blob(known.digest, known.size));
+        return Ok(blob(media_type, known.digest, known.size));
     }
     let options = CompressOptions { compression, level: options.level, threads: world.machine.jobs.max(1) };
     let mut writer = world.store.blob_writer()?;
+    with_tar(layer, bodies, &mut |tar| Ok(castoff_layer::compress(tar, &mut writer, options)?))?;
+    let compressed = writer.finish(None)?;
+    world.store.set_compressed(&diff.diff_id, &variant, &compressed.digest)?;
+    Ok(blob(media_type, compressed.digest, compressed.size))
+}
+
+/// Returns the descriptor of a base image's layer that stays as it is.
+fn as_it_is(known: &Descriptor, options: &PackOptions) -> Option<Descriptor> {
+    let current = known.media_type.layer_compression().unwrap_or(LayerCompression::None);
+    let is_wanted = match options.compression {
+        PackCompression::Uncompressed => current == LayerCompression::None,
+        PackCompression::Gzip => current == LayerCompression::Gzip,
+        PackCompression::Zstd => current == LayerCompression::Zstd,
+        PackCompression::Estargz => known.annotations.contains_key(TABLE_DIGEST),
+    };
+    let mut descriptor = known.clone();
+    descriptor.media_type = options.media_types.layer(current);
+    if options.media_types == MediaTypes::Docker {
+        descriptor.annotations.clear();
+        // Docker has a name for it that nothing of Docker's reads.
+        if current == LayerCompression::Zstd {
+            return None;
+        }
+    }
+    (is_wanted || (!options.force && current != LayerCompression::None)).then_some(descriptor)
+}
+
+/// Annotation of a layer in eStargz: the digest of its table of contents.
+const TABLE_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
+/// Annotation of the same: the size of the tar in bytes, which Podman wants to know.
+const UNCOMPRESSED_SIZE: &str = "io.containers.estargz.uncompressed-size";
+
+/// What is remembered of a layer in eStargz beside its blob.
+#[derive(Serialize, Deserialize)]
+struct EstargzFacts {
+    diff: DiffId,
+    size: u64,
+    table: Digest,
+}
+
+fn estargz_blob(
+    layer: &ImageLayer,
+    diff: DiffId,
+    options: &PackOptions,
+    source: PackSource<'_>,
+) -> Result<(PackedBlob, Option<DiffId>), PackError> {
+    let (bodies, store) = (source.bodies, &source.bodies.world.store);
+    let variant = format!("estargz-{}", options.level.unwrap_or(6));
+    let facts_variant = format!("{variant}-facts");
+    let known = match (store.compressed(&diff, &variant), store.compressed(&diff, &facts_variant)) {
+        (Some(blob), Some(facts)) => {
+            let bytes = store.read_blob(&facts.digest, DOCUMENT_LIMIT)?;
+            bytes
+                .and_then(|bytes| serde_json::from_slice::<EstargzFacts>(&bytes).ok())
+                .map(|facts| (blob, facts))
+        }
+        _ => None,
+    };
+    let (blob, facts) = match known {
+        Some(known) => known,
+        None => {
+            let mut writer = store.blob_writer()?;
+            let mut written = None;
+            with_tar(layer, bodies, &mut |tar| {
+                written = Some(estargz::write_estargz(tar, &mut writer, options.level)?);
+                io::copy(tar, &mut io::sink())?;
+                Ok(())
+            })?;
+            let written = written.expect("set where nothing failed");
+            let blob = writer.finish(None)?;
+            let facts = EstargzFacts { diff: DiffId(written.diff), size: written.size, table: written.table };
+            let document = serde_json::to_vec(&facts).expect("facts have string keys only");
+            let document = store.put_blob(&document)?;
+            store.set_compressed(&diff, &variant, &blob.digest)?;
+            store.set_compressed(&diff, &facts_variant, &document.digest)?;
+            (blob, facts)
+        }
+    };
+    let media_type = options.media_types.layer(LayerCompression::Gzip);
+    let mut descriptor = Descriptor::new(media_type, blob.digest, blob.size);
+    descriptor.annotations.insert(TABLE_DIGEST.to_owned(), facts.table.to_string());
+    descriptor.annotations.insert(UNCOMPRESSED_SIZE.to_owned(), facts.size.to_string());
+    Ok((PackedBlob { descriptor, base: None }, Some(facts.diff)))
+}
+
+/// Gives the uncompressed tar of a layer to `work`, while it is made.
+fn with_tar(
+    layer: &ImageLayer,
+    bodies: &Bodies<'_>,
+    work: &mut dyn FnMut(&mut dyn Read) -> Result<(), PackError>,
+) -> Result<(), PackError> {
     let (mut reader, tar) = io::pipe()?;
-    std::thread::scope(|scope| -> Result<(), PackError> {
+    std::thread::scope(|scope| {
         let producer = scope.spawn(move || {
             let mut tar = io::BufWriter::with_capacity(256 * 1024, tar);
             bodies.write_tar(&layer.id, &mut tar)?;
-            tar.flush().map_err(PackError::Compress)
+            tar.flush().map_err(PackError::Io)
         });
-        let compressed = castoff_layer::compress(&mut reader, &mut writer, options);
+        let worked = work(&mut reader);
+        // The producer stops at a broken pipe when the work has failed, so it always ends.
         drop(reader);
-        producer.join().expect("the producer does not panic")?;
-        Ok(compressed?)
-    })?;
-    let compressed = writer.finish(None)?;
-    world.store.set_compressed(&diff.diff_id, &variant, &compressed.digest)?;
-    Ok(blob(compressed.digest, compressed.size))
+        let produced = producer.join().expect("the producer does not panic");
+        match worked {
+            // What the producer says of a broken pipe is a consequence.
+            Err(error @ PackError::Estargz(_)) => Err(error),
+            worked => produced.and(worked),
+        }
+    })
 }

@@ -6,6 +6,7 @@
 
 use castoff_graph::{BuildGraph, ImageOutput};
 use castoff_oci::{Descriptor, Digest, Index, MediaType, Raw, Reference};
+use indexmap::IndexMap;
 
 use crate::World;
 use crate::bodies::Bodies;
@@ -18,12 +19,14 @@ pub struct ImageSet {
     /// The index over the images; one image may do without.
     index: Option<Raw<Index>>,
     images: Vec<Image>,
+    /// Annotations of the descriptor by which something refers to this.
+    annotations: IndexMap<String, String>,
 }
 
 impl ImageSet {
     /// Returns the set of an image that no index is over.
     pub fn single(image: Image) -> ImageSet {
-        ImageSet { index: None, images: vec![image] }
+        ImageSet { index: None, images: vec![image], annotations: IndexMap::new() }
     }
 
     /// Returns an index of the store with those of its images that are there. It may have entries that
@@ -33,7 +36,17 @@ impl ImageSet {
     /// When there are no images.
     pub fn indexed(index: Raw<Index>, images: Vec<Image>) -> ImageSet {
         assert!(!images.is_empty(), "an index without an image names nothing");
-        ImageSet { index: Some(index), images }
+        ImageSet { index: Some(index), images, annotations: IndexMap::new() }
+    }
+
+    /// Returns the same with annotations of the descriptor by which something refers to it.
+    pub fn with_annotations(self, annotations: IndexMap<String, String>) -> ImageSet {
+        ImageSet { annotations, ..self }
+    }
+
+    /// Returns the annotations of the descriptor by which something refers to it.
+    pub fn annotations(&self) -> &IndexMap<String, String> {
+        &self.annotations
     }
 
     /// Returns the images in the order of the index; at least one.
@@ -48,10 +61,11 @@ impl ImageSet {
 
     /// Returns the descriptor of the index, or of the only manifest with its platform.
     pub fn descriptor(&self) -> Descriptor {
-        match &self.index {
+        let descriptor = match &self.index {
             None => self.images[0].descriptor(),
             Some(index) => index_descriptor(index),
-        }
+        };
+        Descriptor { annotations: self.annotations.clone(), ..descriptor }
     }
 
     /// Returns the id that people are told: of an image the digest of its config, of an index its own
@@ -75,6 +89,8 @@ pub(crate) fn index_descriptor(index: &Raw<Index>) -> Descriptor {
 pub struct AssembleOptions {
     /// Whether there is an index even over one image (B-109).
     pub indexed: bool,
+    /// SOURCE_DATE_EPOCH in seconds since 1970: the time of config and history (B-170, B-171).
+    pub epoch: Option<i64>,
     /// The latest time that a file of a new layer has, in seconds since 1970 (`rewrite-timestamp`, B-170).
     pub clamp: Option<i64>,
 }
@@ -93,7 +109,7 @@ pub fn assemble(
 ) -> Result<ImageSet, AssembleError> {
     let images = outputs
         .iter()
-        .map(|output| image::assemble(graph, output, solved, world, bodies, options.clamp))
+        .map(|output| image::assemble(graph, output, solved, world, bodies, options))
         .collect::<Result<Vec<_>, _>>()?;
     if !options.indexed {
         let [image] = images.try_into().expect("several images are under an index");

@@ -244,6 +244,46 @@ pub fn write_directory(
     })
 }
 
+/// Removes from a directory what none of some trees has; each tree lies in the subdirectory of its name, or at
+/// the top for an empty name (B-096). Links are removed and never followed.
+///
+/// # Errors
+/// When a tree cannot be read or a file not be removed.
+pub fn remove_others(destination: &Path, trees: &[(&str, &View)]) -> Result<(), TreeExportError> {
+    let mut kept: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for (name, view) in trees {
+        if !name.is_empty() {
+            kept.insert(name.as_bytes().to_vec());
+        }
+        let mut open = vec![Vec::new()];
+        while let Some(directory) = open.pop() {
+            for (_, node) in view.read_dir(&directory)? {
+                let path = &node.entry.path;
+                kept.insert(if name.is_empty() { path.clone() } else { join(name.as_bytes(), path) });
+                if node.entry.is_directory() {
+                    open.push(path.clone());
+                }
+            }
+        }
+    }
+    let mut open = vec![(destination.to_owned(), Vec::new())];
+    while let Some((directory, prefix)) = open.pop() {
+        for entry in std::fs::read_dir(&directory)? {
+            let entry = entry?;
+            let name = entry.file_name().into_encoded_bytes();
+            let relative = if prefix.is_empty() { name } else { join(&prefix, &name) };
+            let is_directory = entry.file_type()?.is_dir();
+            match (kept.contains(&relative), is_directory) {
+                (true, true) => open.push((entry.path(), relative)),
+                (true, false) => {}
+                (false, true) => std::fs::remove_dir_all(entry.path())?,
+                (false, false) => std::fs::remove_file(entry.path())?,
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Lays out part of a view for a mount. With `owned_by_root` its files are, as those of a local directory
 /// (D-272).
 pub(crate) fn extract(

@@ -25,6 +25,12 @@ pub struct BuildArgs {
     /// What to make of the result, such as type=oci,dest=FILE, or a directory
     #[arg(short = 'o', long, value_name = "SPEC", allow_hyphen_values = true)]
     pub output: Vec<String>,
+    /// Load the image into a running Docker or Podman: same as --output=type=docker
+    #[arg(long)]
+    pub load: bool,
+    /// Annotation of the image: [manifest|index|manifest-descriptor|index-descriptor[[PLATFORM]],...:]KEY=VALUE
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub annotation: Vec<String>,
     /// Make a secret known to steps that ask for it: id=ID[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub secret: Vec<String>,

@@ -5,10 +5,12 @@
 //! together with the [`Environment`], into a [`BuildRequest`] of parsed values. Nothing here reads files,
 //! the clock or the environment of the process.
 
+mod annotation;
 mod build;
 mod call;
 mod commands;
 mod context;
+mod engine;
 mod environment;
 pub mod fields;
 mod invocation;
@@ -27,6 +29,7 @@ use clap::builder::{ArgAction, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use annotation::AnnotationError;
 pub use build::{BuildArgs, ContextArgs, PlanArgs, StepArgs};
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
@@ -35,6 +38,7 @@ pub use commands::{
     RunArgs, SaveArgs, TagArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
+pub use engine::EngineChoice;
 pub use environment::Environment;
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
 pub use request::{BuildRequest, PlanRequest, ProgressMode, RequestError, ValueError};

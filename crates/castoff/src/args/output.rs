@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use castoff_oci::{Reference, ReferenceError};
+use castoff_solver::export::annotate::{Annotation, AnnotationLevel};
 
+use super::annotation::{self, AnnotationError};
 use super::fields::{self, FieldError};
 
 /// One thing to make of the result.
@@ -43,10 +45,17 @@ pub enum OutputSpec {
         /// How the image is written.
         image: ImageAttributes,
     },
-    /// An archive for `docker load`; without a place it is to be loaded into an engine.
+    /// An archive for `docker load`.
     Docker {
         /// Where to.
-        dest: Option<OutputFile>,
+        dest: OutputFile,
+        /// How the image is written.
+        image: ImageAttributes,
+    },
+    /// A running engine: `type=docker` without a place (B-103).
+    Engine {
+        /// The engine, as `context=` names it: a context of docker, or an address.
+        context: Option<String>,
         /// How the image is written.
         image: ImageAttributes,
     },
@@ -86,6 +95,8 @@ pub enum LayerCompression {
     Uncompressed,
     /// gzip.
     Gzip,
+    /// gzip with a table of contents.
+    Estargz,
     /// zstd.
     Zstd,
 }
@@ -117,6 +128,26 @@ pub struct ImageAttributes {
     pub dangling_name_prefix: Option<String>,
     /// Whether the image is stored; `None` is yes.
     pub store: Option<bool>,
+    /// Annotations; those of `--annotation` come before the output's own (B-116).
+    pub annotations: Vec<Annotation>,
+}
+
+impl ImageAttributes {
+    /// Checks what must fit together (B-105, B-107, B-117).
+    pub fn check(&self) -> Result<(), OutputError> {
+        if self.oci_mediatypes == Some(false) {
+            let refused = |what| Err(OutputError::DockerTypes(what));
+            match self.compression {
+                Some(LayerCompression::Zstd) => return refused("compression=zstd"),
+                Some(LayerCompression::Estargz) => return refused("compression=estargz"),
+                Some(LayerCompression::Gzip | LayerCompression::Uncompressed) | None => {}
+            }
+            if self.annotations.iter().any(|annotation| annotation.level != AnnotationLevel::Manifest) {
+                return refused("an annotation of another level than manifest");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why an `--output` is refused.
@@ -140,6 +171,9 @@ pub enum OutputError {
     /// A place makes no sense.
     #[error("dest is not allowed for {0} output")]
     DestUnexpected(&'static str),
+    /// An engine is named for what is no engine's.
+    #[error("context is for type=docker without dest")]
+    ContextUnexpected,
     /// A name of the result is malformed.
     #[error("name `{name}`")]
     Name {
@@ -159,6 +193,18 @@ pub enum OutputError {
         /// What the key takes.
         expected: &'static str,
     },
+    /// An annotation.
+    #[error("`{key}`")]
+    Annotation {
+        /// The key as written.
+        key: String,
+        /// What is wrong with it.
+        #[source]
+        source: AnnotationError,
+    },
+    /// Something that Docker's media types do not have.
+    #[error("{0} needs OCI media types, and oci-mediatypes is false")]
+    DockerTypes(&'static str),
     /// Something that is known but not built yet.
     #[error("`{0}` is not supported yet")]
     Unsupported(String),
@@ -191,6 +237,11 @@ const IMAGE_KEYS: &[&str] = &[
 ];
 
 impl OutputSpec {
+    /// Returns what `--load` asks for.
+    pub fn load() -> OutputSpec {
+        OutputSpec::parse("type=docker").expect("the words are known")
+    }
+
     /// Reads one value of `--output`.
     pub fn parse(text: &str) -> Result<OutputSpec, OutputError> {
         let fields = fields::split(text)?;
@@ -224,12 +275,12 @@ impl OutputSpec {
     /// Returns whether it is written to standard output.
     pub fn is_stdout(&self) -> bool {
         match self {
-            OutputSpec::Tar { dest, .. }
-            | OutputSpec::Oci { dest, .. }
-            | OutputSpec::Docker { dest: Some(dest), .. } => *dest == OutputFile::Stdout,
+            OutputSpec::Tar { dest, .. } | OutputSpec::Oci { dest, .. } | OutputSpec::Docker { dest, .. } => {
+                *dest == OutputFile::Stdout
+            }
             OutputSpec::Local { .. }
             | OutputSpec::OciDirectory { .. }
-            | OutputSpec::Docker { dest: None, .. }
+            | OutputSpec::Engine { .. }
             | OutputSpec::Image { .. }
             | OutputSpec::CacheOnly => false,
         }
@@ -240,12 +291,25 @@ impl OutputSpec {
         matches!(self, OutputSpec::Local { .. } | OutputSpec::Tar { .. })
     }
 
+    /// Returns the attributes of an image output.
+    pub fn image(&self) -> Option<&ImageAttributes> {
+        match self {
+            OutputSpec::Oci { image, .. }
+            | OutputSpec::OciDirectory { image, .. }
+            | OutputSpec::Docker { image, .. }
+            | OutputSpec::Engine { image, .. }
+            | OutputSpec::Image { image, .. } => Some(image),
+            OutputSpec::Local { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly => None,
+        }
+    }
+
     /// Returns the attributes of an image output, so that names can be added.
     pub fn image_mut(&mut self) -> Option<&mut ImageAttributes> {
         match self {
             OutputSpec::Oci { image, .. }
             | OutputSpec::OciDirectory { image, .. }
             | OutputSpec::Docker { image, .. }
+            | OutputSpec::Engine { image, .. }
             | OutputSpec::Image { image, .. } => Some(image),
             OutputSpec::Local { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly => None,
         }
@@ -288,6 +352,7 @@ fn image_output(kind: &str, dest: Option<&str>, pairs: &[(String, &str)]) -> Res
     let mut image = ImageAttributes::default();
     let mut push = kind == "registry";
     let mut archive = true;
+    let mut context = None;
     for (key, value) in pairs {
         match key.as_str() {
             "type" | "dest" => {}
@@ -318,12 +383,18 @@ fn image_output(kind: &str, dest: Option<&str>, pairs: &[(String, &str)]) -> Res
                     return Err(OutputError::Unsupported(key.clone()));
                 }
             }
-            "context" => return Err(OutputError::Unsupported(key.clone())),
-            key if key.starts_with("annotation") => return Err(OutputError::Unsupported(key.to_owned())),
+            "context" if kind == "docker" && dest.is_none() => context = Some((*value).to_owned()),
+            "context" => return Err(OutputError::ContextUnexpected),
+            key if key.starts_with("annotation") => {
+                let annotation = annotation::attribute(key, value)
+                    .map_err(|source| OutputError::Annotation { key: key.to_owned(), source })?;
+                image.annotations.push(annotation);
+            }
             _ => return Err(fields::unknown_key(key, IMAGE_KEYS).into()),
         }
     }
     check_level(&image)?;
+    image.check()?;
     match (kind, dest) {
         ("oci", None) if archive => Ok(OutputSpec::Oci { dest: OutputFile::Stdout, image }),
         ("oci", Some(dest)) if archive => Ok(OutputSpec::Oci { dest: output_file(dest), image }),
@@ -331,7 +402,12 @@ fn image_output(kind: &str, dest: Option<&str>, pairs: &[(String, &str)]) -> Res
         ("oci", Some("-")) => Err(OutputError::Stdout("oci")),
         ("oci", Some(dest)) => Ok(OutputSpec::OciDirectory { dest: PathBuf::from(dest), image }),
         ("docker", _) if !archive => Err(OutputError::Unsupported("tar=false".to_owned())),
-        ("docker", dest) => Ok(OutputSpec::Docker { dest: dest.map(output_file), image }),
+        ("docker", Some(dest)) => Ok(OutputSpec::Docker { dest: output_file(dest), image }),
+        ("docker", None) => {
+            // Between two programs of one machine, compressing costs more than it saves.
+            image.compression = image.compression.or(Some(LayerCompression::Uncompressed));
+            Ok(OutputSpec::Engine { context, image })
+        }
         ("registry", Some(_)) => Err(OutputError::DestUnexpected("registry")),
         (_, Some(_)) => Err(OutputError::DestUnexpected("image")),
         (_, None) => Ok(OutputSpec::Image { push, image }),
@@ -343,7 +419,7 @@ fn check_level(image: &ImageAttributes) -> Result<(), OutputError> {
     let highest = match image.compression {
         Some(LayerCompression::Uncompressed) => return Ok(()),
         Some(LayerCompression::Zstd) => 22,
-        Some(LayerCompression::Gzip) | None => 9,
+        Some(LayerCompression::Gzip | LayerCompression::Estargz) | None => 9,
     };
     if level <= highest { Ok(()) } else { Err(FieldError::Number(level.to_string()).into()) }
 }
@@ -353,8 +429,8 @@ fn compression(key: &str, value: &str) -> Result<LayerCompression, OutputError> 
         "uncompressed" => Ok(LayerCompression::Uncompressed),
         "gzip" => Ok(LayerCompression::Gzip),
         "zstd" => Ok(LayerCompression::Zstd),
-        "estargz" => Err(OutputError::Unsupported("compression=estargz".to_owned())),
-        _ => Err(refused(key, value, "uncompressed, gzip or zstd")),
+        "estargz" => Ok(LayerCompression::Estargz),
+        _ => Err(refused(key, value, "uncompressed, gzip, estargz or zstd")),
     }
 }
 

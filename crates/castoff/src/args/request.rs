@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
 use castoff_oci::{Platform, PlatformError, Reference, ReferenceError};
+use castoff_solver::export::annotate::Annotation;
 
+use super::engine::EngineChoice;
 use super::fields::FieldError;
 use super::{
-    BuildArgs, Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements,
-    Environment, FileSpec, GlobalArgs, NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError,
-    SecretSpec, SshError, SshSpec, StepArgs, StepFlagError, fields, proxies, step,
+    AnnotationError, BuildArgs, Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError, ContextSpec,
+    Entitlements, Environment, FileSpec, GlobalArgs, NamedContextSpec, OutputError, OutputSpec, PlanArgs,
+    SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError, annotation, fields, proxies, step,
 };
 
 /// A build that was asked for.
@@ -21,14 +23,20 @@ pub struct BuildRequest {
     pub tags: Vec<Reference>,
     /// What is made of the result; names of image outputs are filled in. Empty is the local store only.
     pub outputs: Vec<OutputSpec>,
+    /// Annotations of the image; image outputs have them among their own, too.
+    pub annotations: Vec<Annotation>,
     /// Secrets offered to the steps, each id once.
     pub secrets: Vec<SecretSpec>,
     /// ssh agents offered to the steps, each id once.
     pub ssh: Vec<SshSpec>,
+    /// Which engine an image is loaded into.
+    pub engine: EngineChoice,
     /// File for the image id.
     pub iidfile: Option<PathBuf>,
     /// File for facts about the result.
     pub metadata_file: Option<PathBuf>,
+    /// Whether findings about the Dockerfile are in it (B-114).
+    pub metadata_warnings: bool,
     /// How progress is shown; never `Auto`.
     pub progress: ProgressMode,
     /// A question that is answered instead of building.
@@ -166,6 +174,9 @@ pub enum ValueError {
     /// An output.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// An annotation.
+    #[error(transparent)]
+    Annotation(#[from] AnnotationError),
     /// A call.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -202,9 +213,20 @@ impl BuildArgs {
             if reference.digest().is_some() { Err(ValueError::TagWithDigest) } else { Ok(reference) }
         })?;
         let mut outputs = each("output", &self.output, |text| Ok(OutputSpec::parse(text)?))?;
+        if self.load && !outputs.iter().any(|output| matches!(output, OutputSpec::Engine { .. })) {
+            outputs.push(OutputSpec::load());
+        }
+        let annotations = each("annotation", &self.annotation, |text| Ok(annotation::flag(text)?))?;
+        let annotations: Vec<Annotation> = annotations.into_iter().flatten().collect();
         for image in outputs.iter_mut().filter_map(OutputSpec::image_mut) {
             if image.names.is_empty() {
                 image.names.clone_from(&tags);
+            }
+            image.annotations.splice(0..0, annotations.iter().cloned());
+        }
+        for (output, text) in outputs.iter().zip(&self.output) {
+            if let Some(image) = output.image() {
+                value("output", text, |_| Ok(image.check()?))?;
             }
         }
         self.check_outputs(&outputs, environment)?;
@@ -231,10 +253,15 @@ impl BuildArgs {
             plan,
             tags,
             outputs,
+            annotations,
             secrets,
             ssh,
+            engine: EngineChoice::of(environment),
             iidfile: self.iidfile.clone(),
             metadata_file: self.metadata_file.clone(),
+            metadata_warnings: environment
+                .text("BUILDX_METADATA_WARNINGS")
+                .is_some_and(|value| fields::boolean(value) == Ok(true)),
             progress: self.progress_mode(environment)?,
             call: self.call()?,
             debug: global.debug,

@@ -212,8 +212,10 @@ fn outputs_are_read() {
     check("type=tar,dest=out.tar", tar(path("out.tar")));
     check("type=oci,dest=out.tar", OutputSpec::Oci { dest: path("out.tar"), image: image() });
     check("type=oci,dest=out,tar=false", OutputSpec::OciDirectory { dest: "out".into(), image: image() });
-    check("type=docker", OutputSpec::Docker { dest: None, image: image() });
-    check("type=docker,dest=-", OutputSpec::Docker { dest: Some(OutputFile::Stdout), image: image() });
+    let plain = ImageAttributes { compression: Some(LayerCompression::Uncompressed), ..image() };
+    check("type=docker", OutputSpec::Engine { context: None, image: plain.clone() });
+    check("type=docker,context=c", OutputSpec::Engine { context: Some("c".to_owned()), image: plain });
+    check("type=docker,dest=-", OutputSpec::Docker { dest: OutputFile::Stdout, image: image() });
     check("type=registry", OutputSpec::Image { push: true, image: image() });
     check("type=cacheonly", OutputSpec::CacheOnly);
     let named = ImageAttributes {
@@ -248,9 +250,17 @@ fn wrong_outputs_are_refused() {
     check("type=image,dest=x", "dest is not allowed for image output");
     check("type=image,push=maybe", "`maybe` is not a boolean: expected true or false");
     check("type=image,pus=true", "unexpected key `pus`, did you mean `push`?");
-    check("type=image,compression=estargz", "`compression=estargz` is not supported yet");
+    check(
+        "type=image,compression=zip",
+        "`zip` is not a value of `compression`: expected uncompressed, gzip, estargz or zstd",
+    );
+    check("type=oci,dest=x,context=c", "context is for type=docker without dest");
+    check(
+        "type=oci,dest=x,compression=zstd,oci-mediatypes=false",
+        "compression=zstd needs OCI media types, and oci-mediatypes is false",
+    );
     check("type=image,compression-level=10", "`10` is not a number that is allowed here");
-    check("type=image,annotation.a=b", "`annotation.a` is not supported yet");
+    check("type=image,annotation-layer.a=b", "`annotation-layer.a`");
     check("type=image,name=UPPER", "name `UPPER`");
     check("type=oci,dest=a,b", "`b` must be a key=value pair");
     check("type=tar,compression=gzip", "unexpected key `compression`");
@@ -349,7 +359,6 @@ fn flags_of_later_are_refused_by_name() {
         assert_eq!(result.err(), expected, "{flags}");
     };
     check("--push", Some("push"));
-    check("--load", Some("load"));
     check("--cache-from type=gha", Some("cache-from"));
     check("-m 1g", Some("memory"));
     check("--memory-swap -1", Some("memory-swap"));
@@ -358,7 +367,7 @@ fn flags_of_later_are_refused_by_name() {
     check("--provenance mode=max", Some("provenance"));
     check("--attest type=sbom --attest type=provenance,disabled=true", Some("attest"));
     // Switching off what castoff does not do is no use of it.
-    check("--load=false --push=false --squash=false", None);
+    check("--push=false --squash=false", None);
     check("--provenance=false --sbom=0", None);
     check("--attest type=provenance,disabled=true", None);
 }

@@ -35,14 +35,12 @@ use Takes::{Boolean, Value};
 /// Long name, short name, and whether a value follows.
 const TABLE: &[(&str, Option<char>, Takes)] = &[
     // Of docker build and docker buildx build.
-    ("annotation", None, Value),
     ("attest", None, Value),
     ("cache-from", None, Value),
     ("cache-to", None, Value),
     ("cgroup-parent", None, Value),
     ("detach", None, Boolean),
     ("invoke", None, Value),
-    ("load", None, Boolean),
     ("push", None, Boolean),
     ("policy", None, Value),
     ("provenance", None, Value),

@@ -1,5 +1,6 @@
 //! `castoff save`, `load`, `import` and `pull`: images over the border of the store.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 
@@ -7,7 +8,7 @@ use anyhow::Context as _;
 use castoff_oci::{Platform, Reference};
 use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
 use castoff_solver::export::image::rfc3339;
-use castoff_solver::export::pack::{PackOptions, PackSource};
+use castoff_solver::export::pack::{self, PackOptions, PackSource};
 use castoff_solver::{Bodies, Messenger, import as loading, resolve};
 
 use super::Context;
@@ -38,13 +39,11 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let images = named.image_set(&session.world.store, &bodies)?;
     let names: Vec<Reference> = named.reference.iter().filter(|name| name.tag().is_some()).cloned().collect();
     let (messenger, _events) = Messenger::channel();
-    let export = ArchiveExport {
-        names: &names,
-        pack: &PackOptions::default(),
-        source: PackSource { bodies: &bodies, messenger: &messenger },
-    };
+    let source = PackSource { bodies: &bodies, messenger: &messenger };
+    let pack = pack::pack(&images, &PackOptions::default(), source)?;
+    let export = ArchiveExport { kind, names: &names, source, left_out: &BTreeSet::new() };
     let dest = args.output.clone().map_or(OutputFile::Stdout, OutputFile::Path);
-    to_file(&dest, &mut |to| Ok(archive::write_archive(&images, kind, &export, to)?))?;
+    to_file(&dest, &mut |to| Ok(archive::write_archive(&pack, &export, to)?))?;
     Ok(exit::SUCCESS)
 }
 

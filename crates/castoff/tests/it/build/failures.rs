@@ -176,7 +176,7 @@ fn flags_that_are_not_supported_yet_say_so() {
     for flags in [
         &["--push"][..],
         &["--cache-to", "type=local,dest=x"],
-        &["-o", "type=local,dest=out,mode=delete", "--allow", "buildx.local.delete"],
+        &["-o", "type=local,dest=out,attestation-prefix=x"],
     ] {
         kit.build(dockerfile, flags).fails().says("not supported yet");
         assert!(!kit.path("out").exists(), "{flags:?}");
