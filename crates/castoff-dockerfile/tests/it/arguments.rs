@@ -11,6 +11,27 @@ fn keywords_are_case_insensitive() {
         tree("from x as y\nrUn a\nRUN\tb\nRUN\u{b}c"),
         "FROM x AS y\nRUN sh \"a\"\nRUN sh \"b\"\nRUN sh \"c\"\n"
     );
+    check("RUN \t\r\u{b}\u{c} a", "RUN sh \"a\"");
+    for (instruction, printed) in [
+        ("aDD a b", "ADD \"a\" -> \"b\""),
+        ("aRG a", "ARG a"),
+        ("cMD a", "CMD sh \"a\""),
+        ("cOPY a b", "COPY \"a\" -> \"b\""),
+        ("eNTRYPOINT a", "ENTRYPOINT sh \"a\""),
+        ("eNV a=b", "ENV [a][b]"),
+        ("eXPOSE 1", "EXPOSE \"1\""),
+        ("hEALTHCHECK nONE", "HEALTHCHECK NONE"),
+        ("lABEL a=b", "LABEL [a][b]"),
+        ("mAINTAINER a", "MAINTAINER \"a\""),
+        ("oNBUILD rUN a", "ONBUILD \"rUN a\" = RUN sh \"a\""),
+        ("sHELL [\"a\"]", "SHELL [\"a\"]"),
+        ("sTOPSIGNAL 9", "STOPSIGNAL \"9\""),
+        ("uSER a", "USER \"a\""),
+        ("vOLUME a", "VOLUME \"a\""),
+        ("wORKDIR a", "WORKDIR \"a\""),
+    ] {
+        check(instruction, printed);
+    }
 }
 
 #[test]
@@ -41,6 +62,10 @@ fn flags_lose_their_quotes() {
     check("COPY --chown=\"a b\":'c' x y", "COPY chown=\"a b:c\" \"x\" -> \"y\"");
     check("COPY --chown=a\\ b\\\"'c\\'d' x y", "COPY chown=\"a b\\\"c'd\" \"x\" -> \"y\"");
     check("COPY \"--link\" x y", "COPY \"\\\"--link\\\"\" \"x\" -> \"y\"");
+    assert_eq!(
+        tree("# escape=`\nFROM x\nCOPY --chown=a` b`\"\\ x y"),
+        "FROM x\nCOPY chown=\"a b\\\"\\\\\" \"x\" -> \"y\"\n"
+    );
     refused("COPY --chown=\"a x y", "quote not closed in flag: --chown");
     fails("FROM --platform='x", &["quote not closed in flag: --platform"]);
 }
@@ -104,6 +129,12 @@ fn exec_form_is_a_json_array_of_strings() {
     check("CMD [ \"\\u0041\\\"\\\\\" ]", "CMD exec [\"A\\\"\\\\\"]");
     check("RUN []", "RUN exec []");
     check("COPY --link [\"a b\", \"c\", \"/d\"]", "COPY link \"a b\" \"c\" -> \"/d\"");
+    check("ADD [\"a b\", \"/d\"]", "ADD \"a b\" -> \"/d\"");
+    check("ENTRYPOINT [\"a b\", \"$c\"]", "ENTRYPOINT exec [\"a b\", \"$c\"]");
+    check("SHELL [\"a b\", \"'c d'\"]", "SHELL [\"a b\", \"'c d'\"]");
+    check("RUN [\"a\\n\\t\\/\", \"'b' \\u00fc\"]", "RUN exec [\"a\\n\\t/\", \"'b' \u{fc}\"]");
+    // Other instructions have no such form.
+    check("USER [\"a\"]", "USER \"[\\\"a\\\"]\"");
     check("VOLUME [\"/a\", \"/b\"]", "VOLUME \"/a\" \"/b\"");
     check("HEALTHCHECK CMD [\"a\"]", "HEALTHCHECK (0,0,0,0,0) exec [\"a\"]");
 }
@@ -117,6 +148,9 @@ fn what_is_no_json_is_plain_text() {
     check("RUN [ -e x ] && y", "RUN sh \"[ -e x ] && y\"");
     check("COPY ['a', 'b']", "COPY \"['a',\" -> \"'b']\"");
     check("VOLUME ['a']", "VOLUME \"['a']\"");
+    check("ADD [\"a\", \"b\" c", "ADD \"[\\\"a\\\",\" \"\\\"b\\\"\" -> \"c\"");
+    check("ENTRYPOINT [\"a\",]", "ENTRYPOINT sh \"[\\\"a\\\",]\"");
+    check("HEALTHCHECK CMD [a]", "HEALTHCHECK (0,0,0,0,0) sh \"[a]\"");
 }
 
 #[test]
@@ -126,6 +160,8 @@ fn arrays_of_other_things_are_refused() {
         "RUN [1]",
         "CMD [null]",
         "COPY [\"a\", [\"b\"]]",
+        "ADD [\"a\", 1]",
+        "ENTRYPOINT [\"a\", false]",
         "VOLUME [{}]",
         "SHELL [true]",
         "HEALTHCHECK CMD [1]",
@@ -161,6 +197,7 @@ fn pairs_honour_quotes_and_escapes() {
     check("LABEL \"a b\"=\"c\\\n d\"", "LABEL [\"a b\"][\"c d\"]");
     check("ENV A=b\\", "ENV [A][b]");
     check("ENV A=\"b c", "ENV [A][\"b c]");
+    check("ARG a=\"x y\" b=x\\ y c='d\\' e", "ARG a=\"x y\" b=x\\ y c='d\\' e");
 }
 
 #[test]
@@ -168,6 +205,11 @@ fn shell_form_is_verbatim() {
     // D-044, D-045
     check("RUN   a  'b  c' \\d \"$e\"  ", "RUN sh \"a  'b  c' \\\\d \\\"$e\\\"\"");
     check("ENTRYPOINT  a\tb", "ENTRYPOINT sh \"a\\tb\"");
+    check("CMD  a \\\n  \"b\"  # c\t", "CMD sh \"a   \\\"b\\\"  # c\"");
+    check("HEALTHCHECK  CMD \ta  'b'\\\n c \t", "HEALTHCHECK (0,0,0,0,0) sh \"a  'b' c\"");
+    check("WORKDIR \t /a  b \t", "WORKDIR \"/a  b\"");
+    check("USER  a ", "USER \"a\"");
+    check("MAINTAINER \ta  b ", "MAINTAINER \"a  b\"");
 }
 
 #[test]

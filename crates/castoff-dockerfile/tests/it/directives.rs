@@ -35,6 +35,9 @@ fn anything_else_ends_directive_position() {
         "# foo=bar\n# escape=`",
         "# escape\n# escape=`",
         "#escape=\n#escape=`",
+        "# x1=a\n# escape=`",
+        "# 1x=a\n# escape=`",
+        "# es-cape=a\n# escape=`",
     ] {
         assert_eq!(read(&format!("{lines}\nFROM x\n")).escape, '\\', "{lines}");
     }
@@ -47,6 +50,7 @@ fn a_directive_may_stand_once() {
     // D-019
     fails("# escape=`\n# Escape=\\\nFROM x", &["only one escape parser directive can be used"]);
     fails("# syntax=a\n# syntax=a\nFROM x", &["only one syntax parser directive can be used"]);
+    fails("# check=skip=all\n#check=skip=all\nFROM x", &["only one check parser directive can be used"]);
 }
 
 #[test]
@@ -71,6 +75,16 @@ fn the_frontend_is_the_first_word() {
     assert_eq!(syntax("# syntax=docker/dockerfile:1 --x\nFROM x"), Some("docker/dockerfile:1".to_owned()));
     let check = read("# check=skip=all;error=true rest\nFROM x").check;
     assert_eq!(check.map(|check| check.value), Some("skip=all;error=true".to_owned()));
+}
+
+#[test]
+fn directives_are_not_expanded() {
+    // D-061
+    assert_eq!(
+        syntax("# syntax=$BUILDKIT_SYNTAX\nARG BUILDKIT_SYNTAX=a\nFROM x"),
+        Some("$BUILDKIT_SYNTAX".to_owned())
+    );
+    fails("# escape=$e\nARG e=`\nFROM x", &["invalid escape token"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ fn variable(name: &str) -> Option<String> {
         "PORTS" => "80 443",
         "SLASHES" => "a/b/c",
         "STAR" => "*",
+        "QUESTION" => "?}/x",
         "DOLLARS" => "$1",
         "V1" => "one",
         "_x" => "under",
@@ -117,6 +118,10 @@ fn prefixes_and_suffixes_are_stripped() {
     check("${STAR#\\*}", "");
     check("${V#\\*}", "value");
     check("${BACK#a\\\\}", "b");
+    check("${QUESTION#\\?}", "}/x");
+    check("${V#\\?}", "value");
+    check("${QUESTION%\\}\\/x}", "?");
+    check("${STAR#[*]}", "*");
     check("${V##$V}", "");
     check("${UNSET#x}", "");
     fails("${V#\\v}", "invalid escape");
@@ -149,6 +154,8 @@ fn matches_are_replaced() {
 #[test]
 fn an_empty_pattern_matches_at_the_start() {
     // D-071
+    check("${V/$EMPTY/x}", "xvalue");
+    check("${V/$UNSET/}", "value");
     check("${V///x}", "xvxaxlxuxex");
 }
 

@@ -8,8 +8,28 @@ use crate::print::{check, fails, refused, tree};
 fn only_run_copy_and_add_have_them() {
     // D-046
     fails("FROM x\nUSER <<A\nA\n", &["unknown instruction: A"]);
+    for other in [
+        "ARG a=<<A",
+        "CMD <<A",
+        "ENTRYPOINT <<A",
+        "ENV a=<<A",
+        "EXPOSE <<A",
+        "HEALTHCHECK CMD <<A",
+        "LABEL a=<<A",
+        "MAINTAINER <<A",
+        "STOPSIGNAL <<A",
+        "VOLUME <<A",
+        "WORKDIR <<A",
+        "ONBUILD USER <<A",
+        "ONBUILD CMD <<A",
+    ] {
+        assert!(tree(&format!("FROM x\n{other}\nRUN b\n")).ends_with("\nRUN sh \"b\"\n"), "{other}");
+    }
     check("CMD <<A", "CMD sh \"<<A\"");
     check("ADD <<A /x\nb\nA", "ADD <<A \"b\\n\" -> \"/x\"");
+    check("COPY <<A /x\nb\nA", "COPY <<A \"b\\n\" -> \"/x\"");
+    check("ONBUILD COPY <<A /x\nb\nA", "ONBUILD \"COPY <<A /x\\nb\\nA\" = COPY <<A \"b\\n\" -> \"/x\"");
+    check("ONBUILD ADD <<A /x\nb\nA", "ONBUILD \"ADD <<A /x\\nb\\nA\" = ADD <<A \"b\\n\" -> \"/x\"");
     check("ONBUILD RUN <<A\nb\nA", "ONBUILD \"RUN <<A\\nb\\nA\" = RUN sh \"<<A\" only <<A \"b\\n\"");
 }
 
@@ -75,6 +95,10 @@ fn nothing_is_special_in_a_body() {
     // D-051, D-002
     check("RUN <<A\n# a\n\nb \\\n<<B\nA", "RUN sh \"<<A\" only <<A \"# a\\n\\nb \\\\\\n<<B\\n\"");
     check("COPY <<A /x\r\nb\r\nA\r\n", "COPY <<A \"b\\r\\n\" -> \"/x\"");
+    check(
+        "RUN <<A\n# escape=`\n  FROM y\nRUN <<B\nA",
+        "RUN sh \"<<A\" only <<A \"# escape=`\\n  FROM y\\nRUN <<B\\n\"",
+    );
 }
 
 #[test]

@@ -16,7 +16,26 @@ fn only_arg_stands_before_from() {
     // D-085
     assert_eq!(tree("ARG a=1\n# c\nARG b\nFROM $a"), "ARG a=1\nARG b\nFROM $a\n");
     fails("RUN a\nRUN b\nFROM x", &["no build stage in current context"]);
-    fails("ENV a=b\n", &["no build stage in current context"]);
+    for instruction in [
+        "ADD a b",
+        "CMD a",
+        "COPY a b",
+        "ENTRYPOINT a",
+        "ENV a=b",
+        "EXPOSE 1",
+        "HEALTHCHECK NONE",
+        "LABEL a=b",
+        "MAINTAINER a",
+        "ONBUILD RUN a",
+        "RUN a",
+        "SHELL [\"a\"]",
+        "STOPSIGNAL 9",
+        "USER a",
+        "VOLUME a",
+        "WORKDIR a",
+    ] {
+        fails(&format!("ARG a\n{instruction}\nFROM x\n"), &["no build stage in current context"]);
+    }
 }
 
 #[test]
