@@ -118,6 +118,9 @@ pub(crate) fn mount_all(
     }
     for (index, file) in spec.files.iter().enumerate() {
         let made = memory_file(memory, &format!("file-{index}"), &file.content, file.mode, (0, 0))?;
+        if !file.writable {
+            sys::set_mount_attributes(&made, RDONLY).step("making a file read-only")?;
+        }
         place_inside(root, &file.target, &made);
         attach(root, &made, &file.target)
             .map_err(|error| Failure::kernel("providing", error, &file.target.display().to_string()))?;

@@ -190,7 +190,7 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// A file that exists only while the process runs. The process may write to it; nobody keeps that.
+/// A file that exists only while the process runs. What the process writes to it is kept by nobody.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProvidedFile {
     /// Where it appears.
@@ -199,6 +199,8 @@ pub struct ProvidedFile {
     pub content: Vec<u8>,
     /// Mode.
     pub mode: u32,
+    /// Whether it may be written to.
+    pub writable: bool,
 }
 
 /// The network of a process.

@@ -48,6 +48,7 @@ fn nothing_is_left_of_the_places_for_mounts() {
                 target: target.into(),
                 content: b"provided\n".to_vec(),
                 mode: 0o644,
+                writable: true,
             })
             .to_vec();
         assert_eq!(machine.says_with(&spec), format!("{before}\n"));
@@ -65,6 +66,7 @@ fn what_the_process_writes_beside_a_place_is_kept() {
                 target: target.into(),
                 content: b"provided\n".to_vec(),
                 mode: 0o644,
+                writable: true,
             })
             .to_vec();
         machine.says_with(&spec);
@@ -128,6 +130,7 @@ fn the_root_can_be_read_only() {
             target: "/etc/hosts".into(),
             content: b"provided\n".to_vec(),
             mode: 0o644,
+            writable: true,
         }];
         assert_eq!(machine.run(&spec).stdout, "refused\nprovided\n", "{:?}", machine.mode);
     });

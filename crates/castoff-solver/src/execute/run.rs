@@ -64,11 +64,13 @@ impl RunEnvironment<'_> {
                     target: PathBuf::from("/etc/resolv.conf"),
                     content: world.host.resolv_conf.clone(),
                     mode: 0o644,
+                    writable: true,
                 },
                 ProvidedFile {
                     target: PathBuf::from("/etc/hosts"),
                     content: hosts_file(&world.host, self.hostname, self.extra_hosts),
                     mode: 0o644,
+                    writable: true,
                 },
             ],
             shm_size: SHM_SIZE,
@@ -162,6 +164,7 @@ pub(super) fn run(
             target: PathBuf::from(&script.path),
             content: script.content.clone(),
             mode: 0o755,
+            writable: false,
         });
     }
 

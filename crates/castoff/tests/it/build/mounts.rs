@@ -141,6 +141,15 @@ fn bind_mounts_count_by_what_they_show() {
         assert_eq!(kit.build(dockerfile, &[]).succeeds().executed(), Vec::<&str>::new());
         kit.write("context/used/file", "2");
         assert_eq!(kit.files(dockerfile, &[]).text("copy"), "2");
+        // The same of a stage.
+        let dockerfile = "FROM scratch AS made\nCOPY used /used\nCOPY other /other\n\
+            FROM busybox\nRUN --mount=from=made,source=used,target=/u,rw cat /u/file > /copy\n";
+        kit.write("context/other", "1");
+        kit.build(dockerfile, &[]).succeeds();
+        kit.write("context/other", "2");
+        assert_eq!(kit.build(dockerfile, &[]).succeeds().executed(), ["COPY other /other"]);
+        kit.write("context/used/file", "3");
+        assert_eq!(kit.files(dockerfile, &[]).text("copy"), "3");
     });
 }
 
@@ -253,7 +262,7 @@ fn limits_of_the_command_line_hold() {
     });
 }
 
-// D-046 to D-058
+// D-048, D-049, D-051 to D-054, D-056, D-057, D-058
 #[test]
 fn heredocs_are_scripts_and_files() {
     with_steps_as_each_user(|kit| {
@@ -262,11 +271,14 @@ fn heredocs_are_scripts_and_files() {
             RUN <<'EOF' sh -s\necho shell $WHO > /shell\nEOF\n\
             RUN <<EOF\n#!/bin/awk -f\nBEGIN { print \"awk\" > \"/awk\" }\nEOF\n\
             RUN cat <<A - <<B > /two\na\nA\nb\nB\n\
+            RUN <<script\n#!/bin/sh\necho $0 $(stat -c %a $0) > /about\n(echo x >> $0) 2> /dev/null || echo same >> /about\nscript\n\
+            RUN test ! -e /dev/pipes && echo gone >> /about\n\
             COPY <<file.txt <<-'raw' /copied/\n$WHO \\$WHO\nfile.txt\n\t$WHO\n\traw\n";
         let files = kit.files(dockerfile, &[]);
         assert_eq!(files.text("script"), "hello world\n  inner\n");
         assert_eq!(files.text("shell"), "shell world\n");
         assert_eq!(files.text("awk"), "awk\n");
+        assert_eq!(files.text("about"), "/dev/pipes/script 755\nsame\ngone\n");
         assert_eq!(files.text("copied/file.txt"), "world $WHO\n");
         assert_eq!(files.text("copied/raw"), "$WHO\n");
         assert_eq!(files.look("copied/raw"), "-0644 0:0");
