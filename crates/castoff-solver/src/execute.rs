@@ -56,7 +56,7 @@ pub(crate) fn execute(
     let (layer, trace) = match &vertex.op {
         Op::Source(_) => unreachable!("sources are always found"),
         Op::Run(op) => run::run(shared, id, op, messenger)?,
-        Op::Copy(op) => (copy::copy(shared, op, pending, messenger)?, Trace::default()),
+        Op::Copy(op) => (copy::copy(shared, id, op, messenger)?, Trace::default()),
         Op::Workdir(op) => (workdir::workdir(shared, op, messenger)?, Trace::default()),
     };
     let created_ms = (world.clock)();

@@ -1,22 +1,26 @@
 //! COPY and ADD: a layer tar streamed straight from its sources. No file is created.
 
-use castoff_graph::{CopyKind, CopyOp, CopySource, Op, SourceOp};
+use castoff_graph::{CopyKind, CopyOp, CopySource, Op, SourceOp, VertexId};
 use castoff_layer::{TarOptions, Timestamp};
 use castoff_store::LayerId;
 
 use crate::copy::{self, InlineFile, Owners, SourceTree, WriteOptions};
 use crate::driver::{Messenger, Shared};
+use crate::event::Event;
 use crate::fetch::write_layer;
-use crate::lookup::Pending;
 use crate::passwd;
 use crate::step::StepError;
 
+/// Most paths that a warning names.
+const SHOWN: usize = 3;
+
 pub(super) fn copy(
     shared: &Shared<'_>,
+    id: VertexId,
     op: &CopyOp,
-    pending: &Pending,
     messenger: &Messenger,
 ) -> Result<LayerId, StepError> {
+    let pending = shared.pending(id);
     let parent = if op.link { Vec::new() } else { shared.layers(op.parent)? };
     let parent = shared.bodies.view(&parent, messenger)?;
     let owner = op.owner.as_ref().map(|owner| passwd::resolve_owner(&parent, owner)).transpose()?;
@@ -52,10 +56,34 @@ pub(super) fn copy(
             nanos: 0,
         },
     };
-    write_layer(&shared.world.store, TarOptions::default(), |tar| {
-        copy::write(&parent, &sources, &inline, &op.destination, &options, tar)?;
-        Ok(())
-    })
+    let mut overwritten = Vec::new();
+    let layer = write_layer(&shared.world.store, TarOptions::default(), |tar| {
+        overwritten = copy::write(&parent, &sources, &inline, &op.destination, &options, tar)?.overwritten;
+        Ok::<_, StepError>(())
+    })?;
+    let warn = |text: String| {
+        let line = shared.graph.vertex(id).origin.as_ref().map(|origin| origin.first_line);
+        messenger.send(Event::Warning { step: Some(shared.step(id)), rule: None, text, line });
+    };
+    if !overwritten.is_empty() {
+        let names = named(overwritten);
+        warn(format!("several sources have a file that becomes {names}: the last one is kept"));
+    }
+    let copied = pending.selections.iter().flat_map(|selection| &selection.not_excluded);
+    let copied: Vec<String> = copied.map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+    if !copied.is_empty() {
+        let names = named(copied);
+        warn(format!("--exclude names {names}, but leaves out only what is below a source"));
+    }
+    Ok(layer)
+}
+
+/// Returns paths for a message; of many only some.
+fn named(paths: Vec<String>) -> String {
+    let more = paths.len().saturating_sub(SHOWN);
+    let shown: Vec<String> = paths.iter().take(SHOWN).map(|path| format!("`/{path}`")).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// Whether archives of a source are unpacked: each kind of source has its own rule (D-234, D-244).

@@ -447,6 +447,8 @@ fn wildcards_match_per_component() {
         Copy { patterns: &[pattern], ..copy }.gives(expected);
     }
     Copy { patterns: &["x[0].txt"], ..copy }.gives("");
+    // In lexical order, so that the last one is what stays.
+    Copy { source: &["q/n=2", "p/n=1", "r/m=3"], patterns: &["[pq]/n"], ..copy }.gives("o/ o/n=2");
     Copy { patterns: &["a[.c"], ..copy }.fails("source `a[.c`: `[` is not closed");
 }
 
@@ -525,6 +527,7 @@ fn everything_of_an_entry_is_copied() {
     rustix::fs::setxattr(root.join("d/t"), "user.note", b"more", flags).unwrap();
     let copy = Copy { patterns: &["d"], destination: "/o", ..COPY };
     let done = copy.run_on(&View::empty(), &view(&source)).unwrap();
+    assert_eq!(done.layer.lookup(b"o/a").unwrap().unwrap().entry.mtime.seconds, THEN);
     assert_eq!(
         listing(&done.layer, &|entry| format!("@{:o}", entry.mode)),
         "o/@755 o/a=1@4755 o/b=2@2640 o/l->../../x@777 o/p Fifo@600 o/s=@600 o/t/@1777"

@@ -58,6 +58,9 @@ fn archives_are_unpacked_into_a_directory() {
         Err("archive `a.txt`: `a` is a hard link to `o/none`, which does not exist"),
     );
     unpacked(Copy { destination: "/", ..add }, &[("a", "1")], Ok("a=1"));
+    // D-229: what is in an archive is not filtered, and neither is a source that is a file.
+    let excluding = Copy { exclude: &["x", "**/*.log", "a.txt"], ..add };
+    unpacked(excluding, &[("x", "1"), ("d/y.log", "2")], Ok("o/ o/d/ o/d/y.log=2 o/x=1"));
 }
 
 // D-233. Docker and buildah set what the archive says of a link on the file that it names.

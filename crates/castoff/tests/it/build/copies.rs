@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::kit::{Kit, with_steps, with_steps_as_each_user};
 
-// D-281 to D-290
+// D-278, D-281 to D-286, D-288, D-289
 #[test]
 fn ignored_files_are_not_in_the_context() {
     let kit = Kit::new();
@@ -33,7 +33,9 @@ fn ignored_files_are_not_in_the_context() {
 fn a_named_context_has_its_own_ignore_file() {
     let kit = Kit::new();
     kit.write("context/.dockerignore", "shared\n");
-    kit.write("other/.dockerignore", "hidden\n.dockerignore\n");
+    kit.write("context/Dockerfile.dockerignore", "shared\n");
+    kit.write("other/Dockerfile.dockerignore", "shared\n");
+    kit.write("other/.dockerignore", "hidden\n*.dockerignore\n.dockerignore\n");
     kit.write("other/shared", "");
     kit.write("other/hidden", "");
     let files = kit.files("FROM scratch\nCOPY --from=more . /\n", &["--build-context", "more=other"]);
@@ -176,7 +178,7 @@ fn linked_copies_do_not_depend_on_what_is_below() {
     });
 }
 
-// D-222 to D-229
+// D-222 to D-224, D-227
 #[test]
 fn parents_and_exclusions_are_as_documented() {
     let kit = Kit::new();
@@ -205,6 +207,23 @@ fn parents_and_exclusions_are_as_documented() {
         "rest/a/c",
     ];
     assert_eq!(files.paths(), expected);
+}
+
+// D-204, D-228
+#[test]
+fn what_is_copied_otherwise_than_it_seems_is_said() {
+    let kit = Kit::new();
+    for file in ["a", "b", "dir/keep", "dir/drop.txt"] {
+        kit.write(&format!("context/{file}"), file);
+    }
+    let done = kit.build("FROM scratch\nCOPY a b /file\n", &["-o", "-"]).succeeds();
+    let done = done.says("several sources have a file that becomes `/file`: the last one is kept (line 2)");
+    assert_eq!(super::kit::Files::read(&done.stdout).text("file"), "b");
+    let excluding = "FROM scratch\nCOPY --exclude=a --exclude=*.txt a dir /x/\n";
+    let done = kit.build(excluding, &["-o", "-"]).succeeds();
+    let done = done.says("--exclude names `/a`, but leaves out only what is below a source (line 2)");
+    assert_eq!(super::kit::Files::read(&done.stdout).paths(), ["x", "x/a", "x/keep"]);
+    kit.build("FROM scratch\nCOPY --exclude=*.txt a dir /y/\n", &[]).succeeds().never_says("WARN");
 }
 
 // D-232 to D-234
@@ -243,7 +262,7 @@ fn working_directories_are_made_for_their_user() {
     });
 }
 
-// D-266 to D-271
+// D-266, D-268 to D-270
 #[test]
 fn triggers_run_in_the_image_that_is_built_on_theirs() {
     with_steps(|kit| {
@@ -261,7 +280,7 @@ fn triggers_run_in_the_image_that_is_built_on_theirs() {
     });
 }
 
-// D-112, D-285 of the shell: whatever a RUN does to files is in the image exactly.
+// Whatever a RUN does to files is in the image exactly (B-197).
 #[test]
 fn what_a_step_does_to_files_is_in_the_image() {
     with_steps_as_each_user(|kit| {
@@ -313,7 +332,7 @@ fn what_a_step_does_to_files_is_in_the_image() {
     });
 }
 
-// D-205, D-111 of the archive: what was deleted is a whiteout in the layer that deleted it.
+// B-111: what was deleted is a whiteout in the layer that deleted it.
 #[test]
 fn every_layer_has_what_its_instruction_changed() {
     with_steps(|kit| {
