@@ -50,6 +50,10 @@ pub fn ignored_sources(graph: &BuildGraph, syntax: &Dockerfile, ignore: &IgnoreF
 }
 
 fn hidden<'c>(graph: &BuildGraph, copy: &'c CopyOp, ignore: &IgnoreFile) -> Vec<&'c str> {
+    // What is included again is hard to tell, and BuildKit says nothing then (D-340).
+    if ignore.patterns.includes_again() {
+        return Vec::new();
+    }
     let sources = copy.sources.iter().filter_map(|source| match source {
         CopySource::Files { from, pattern } => Some((from, pattern.as_str())),
         CopySource::Inline { .. } => None,
@@ -62,10 +66,13 @@ fn hidden<'c>(graph: &BuildGraph, copy: &'c CopyOp, ignore: &IgnoreFile) -> Vec<
         .filter(|pattern| {
             let path: Vec<&str> =
                 pattern.split('/').filter(|component| !matches!(*component, "" | ".")).collect();
-            // Something below may be included again, or match a wildcard.
+            if path.is_empty() {
+                return ignore.patterns.excludes_everything();
+            }
+            // A wildcard may match something else.
             let literal =
                 path.iter().all(|component| *component != ".." && !component.contains(['*', '?', '[']));
-            literal && ignore.patterns.can_prune(path.join("/").as_bytes())
+            literal && ignore.patterns.matches(path.join("/").as_bytes())
         })
         .collect()
 }
@@ -106,7 +113,12 @@ mod tests {
         check("docs\n!docs/README.md", "COPY docs /", &[]);
         check("*.md\n!b.md", "COPY b.md /", &[]);
         check("*.md", "COPY *.md /", &[]);
-        check("*", "COPY . /", &[]);
+        check("*.md\n!b.md", "COPY a.md /", &[]);
+        check("*", "COPY . /", &[&copy(".")]);
+        check("**", "COPY / /x/", &[&copy("/")]);
+        check("*/*", "COPY . /", &[]);
+        check("*\n!a", "COPY . /", &[]);
+        check("*", "COPY --from=scratch a /", &[]);
         check("a", "COPY <<a /\nx\na", &[]);
         check("a", "# check=skip=CopyIgnoredFile\nCOPY a /", &[]);
     }

@@ -102,6 +102,19 @@ impl IgnorePatterns {
         self.rules.is_empty()
     }
 
+    /// Returns whether some pattern includes again what others exclude.
+    pub fn includes_again(&self) -> bool {
+        self.rules.iter().any(|rule| rule.include)
+    }
+
+    /// Returns whether nothing is left: a pattern is `*` or `**`, and none includes again.
+    pub fn excludes_everything(&self) -> bool {
+        let all = |pattern: &DeepPattern| {
+            [b"*".as_slice(), b"**"].iter().any(|text| DeepPattern::parse(text).as_ref() == Ok(pattern))
+        };
+        !self.includes_again() && self.rules.iter().any(|rule| all(&rule.pattern))
+    }
+
     /// Returns whether a path is excluded, by itself or with a parent of it (D-287, D-288).
     ///
     /// The root is never excluded (D-290).

@@ -148,6 +148,24 @@ fn the_last_pattern_that_applies_decides() {
 }
 
 #[test]
+fn a_file_may_exclude_everything() {
+    // D-340, D-290.
+    for (text, expected) in [
+        ("*", true),
+        ("**", true),
+        ("a\n./*/\n", true),
+        ("*/*", false),
+        ("**/*.md", false),
+        ("?", false),
+        (".", false),
+        ("*\n!a", false),
+        ("", false),
+    ] {
+        assert_eq!(IgnorePatterns::parse(text).unwrap().excludes_everything(), expected, "{text}");
+    }
+}
+
+#[test]
 fn an_ignore_file_has_comments_blanks_and_a_byte_order_mark() {
     // D-281.
     let text = "\u{feff}# comment\r\n\n  a  \r\n #b\n\t\nc #d\n! a/x\n";
