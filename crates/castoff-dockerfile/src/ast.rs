@@ -104,6 +104,8 @@ pub struct Instruction {
     /// The text after the keyword, continuations joined, here-document bodies appended as written;
     /// what ONBUILD stores (D-266) and what step names show.
     pub text: String,
+    /// Flags that it does not have and that are dropped (D-037).
+    pub ignored_flags: Vec<Spanned<String>>,
     /// What it is.
     pub kind: InstructionKind,
 }

@@ -77,6 +77,14 @@ pub(crate) fn statement(scope: &mut Scope<'_>, head: Head, forbidden: &[Keyword]
         return Some(Statement::From(from::parse(scope, head, span)));
     }
     let kind = kind(scope, keyword, &head)?;
+    let ignored_flags = match kind {
+        InstructionKind::Arg(_)
+        | InstructionKind::StopSignal(_)
+        | InstructionKind::Healthcheck(crate::Healthcheck::None) => {
+            head.flags.iter().map(|flag| scope.word(flag.range())).collect()
+        }
+        _ => Vec::new(),
+    };
     let mut text = scope.text(head.rest.clone()).to_owned();
     for found in &scope.heredocs {
         text.push('\n');
@@ -89,6 +97,7 @@ pub(crate) fn statement(scope: &mut Scope<'_>, head: Head, forbidden: &[Keyword]
         keyword,
         comments: Vec::new(),
         text,
+        ignored_flags,
         kind,
     }))
 }
@@ -103,10 +112,7 @@ fn unknown_keyword(scope: &mut Scope<'_>, head: &Head, written: &str) {
 fn kind(scope: &mut Scope<'_>, keyword: Keyword, head: &Head) -> Option<InstructionKind> {
     match keyword {
         Keyword::Add => copy::parse_add(scope, head).map(InstructionKind::Add),
-        Keyword::Arg => {
-            ignored_flags(scope, keyword, head);
-            pairs::parse_arg(scope, head).map(InstructionKind::Arg)
-        }
+        Keyword::Arg => pairs::parse_arg(scope, head).map(InstructionKind::Arg),
         Keyword::Cmd => plain(scope, head, |scope| command::parse(scope, head).map(InstructionKind::Cmd)),
         Keyword::Copy => copy::parse_copy(scope, head).map(InstructionKind::Copy),
         Keyword::Entrypoint => {
@@ -134,10 +140,7 @@ fn kind(scope: &mut Scope<'_>, keyword: Keyword, head: &Head) -> Option<Instruct
         Keyword::Shell => {
             plain(scope, head, |scope| command::parse_shell(scope, head).map(InstructionKind::Shell))
         }
-        Keyword::StopSignal => {
-            ignored_flags(scope, keyword, head);
-            exactly_one(scope, keyword, head).map(InstructionKind::StopSignal)
-        }
+        Keyword::StopSignal => exactly_one(scope, keyword, head).map(InstructionKind::StopSignal),
         Keyword::User => {
             plain(scope, head, |scope| exactly_one(scope, keyword, head).map(InstructionKind::User))
         }
@@ -170,13 +173,6 @@ fn flagged<'a, T>(
     }
     let parsed = parse(scope, flags.as_ref().unwrap_or(&Flags::default()));
     flags.and(parsed)
-}
-
-/// BuildKit drops such flags silently (D-037).
-fn ignored_flags(scope: &mut Scope<'_>, keyword: Keyword, head: &Head) {
-    for flag in &head.flags {
-        scope.warn(flag.range(), format!("{} has no flags; this is ignored", keyword.name()));
-    }
 }
 
 /// Returns the place to point at when something is missing: the keyword.

@@ -11,6 +11,7 @@ mod copy_all_before_install;
 mod duplicate_stage_name;
 pub mod expose_proto_casing;
 mod file;
+pub mod flag_without_effect;
 mod from_as_casing;
 mod from_platform_flag_const_disallowed;
 mod invalid_definition_description;
@@ -57,6 +58,7 @@ const CHECKS: &[Check] = &[
     copy_all_before_install::CHECK,
     duplicate_stage_name::CHECK,
     expose_proto_casing::CHECK,
+    flag_without_effect::CHECK,
     from_as_casing::CHECK,
     from_platform_flag_const_disallowed::CHECK,
     invalid_definition_description::CHECK,

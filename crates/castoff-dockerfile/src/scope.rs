@@ -59,11 +59,6 @@ impl<'a> Scope<'a> {
         self.report(Severity::Error, span, message.into(), Vec::new());
     }
 
-    /// Reports a warning.
-    pub fn warn(&mut self, range: Range<usize>, message: impl Into<String>) {
-        self.report(Severity::Warning, self.span(range), message.into(), Vec::new());
-    }
-
     fn report(&mut self, severity: Severity, span: Span, message: String, hints: Vec<String>) {
         if self.diagnostics.len() < MOST {
             let lines = self.lines;

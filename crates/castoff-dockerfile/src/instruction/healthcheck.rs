@@ -2,7 +2,7 @@
 
 use crate::flags::{FlagKind, Flags, Head};
 use crate::instruction::command::command;
-use crate::instruction::{Keyword, flagged, ignored_flags, whole};
+use crate::instruction::{flagged, whole};
 use crate::scope::{Scope, shown};
 use crate::words::trim;
 use crate::{Command, Healthcheck};
@@ -23,7 +23,6 @@ pub(super) fn parse(scope: &mut Scope<'_>, head: &Head) -> Option<Healthcheck> {
             None
         }
         "NONE" => {
-            ignored_flags(scope, Keyword::Healthcheck, head);
             if !rest.is_empty() {
                 scope.error(rest, "HEALTHCHECK NONE takes no arguments");
                 return None;

@@ -29,9 +29,10 @@ fn run(file: &File<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether a stage is named after its platform, so that the constant is meant.
+/// Whether a stage is named after its platform, so that the constant is meant. As in BuildKit, the operating
+/// system or the architecture is enough (D-339).
 fn is_named_after(from: &From, platform: &str) -> bool {
     let Some(name) = &from.name else { return false };
     let name = name.value.to_lowercase();
-    platform.split('/').take(2).all(|part| name.contains(&part.to_lowercase()))
+    platform.split('/').take(2).any(|part| name.contains(&part.to_lowercase()))
 }

@@ -97,7 +97,7 @@ impl CheckOptions {
         let on = match origin {
             Some(Origin::BuildKit { experimental: true, .. }) => self.experimental.contains(rule),
             Some(Origin::Castoff) => preset == Preset::All || self.experimental.names(rule),
-            Some(Origin::BuildKit { .. }) | None => true,
+            Some(Origin::BuildKit { .. } | Origin::CastoffAlways) | None => true,
         };
         on && !self.skip.contains(rule)
     }

@@ -33,6 +33,8 @@ pub enum Origin {
     /// One of castoff's own: it runs in `castoff check`, and in builds only when
     /// `# check=experimental=` names it.
     Castoff,
+    /// One of castoff's own that runs in every build: it says what BuildKit drops silently.
+    CastoffAlways,
 }
 
 impl Origin {
@@ -45,14 +47,14 @@ impl Origin {
 impl Rule {
     /// Whether builds run it without being asked to.
     pub fn runs_in_builds(&self) -> bool {
-        matches!(self.origin, Origin::BuildKit { experimental: false, .. })
+        matches!(self.origin, Origin::BuildKit { experimental: false, .. } | Origin::CastoffAlways)
     }
 
     /// Returns the page of the rule on the web, if it has one.
     pub fn url(&self) -> Option<&'static str> {
         match self.origin {
             Origin::BuildKit { url, .. } => url,
-            Origin::Castoff => None,
+            Origin::Castoff | Origin::CastoffAlways => None,
         }
     }
 }

@@ -50,6 +50,8 @@ fn casing() {
     );
     check("from x\nrun a\nRUN b", &["ConsistentInstructionCasing 3 RUN"]);
     check("from x\nrun a", &[]);
+    // As many of the one as of the other count as upper.
+    check("FROM x\nrun a", &["ConsistentInstructionCasing 2 run"]);
 }
 
 #[test]
@@ -88,6 +90,10 @@ fn repeated_commands() {
     // D-333
     check("FROM x\nCMD []\nCMD []\nFROM x\nCMD []", &["MultipleInstructionsDisallowed 2 CMD"]);
     check("FROM x\nHEALTHCHECK NONE\nHEALTHCHECK CMD a", &["MultipleInstructionsDisallowed 2 HEALTHCHECK"]);
+    check(
+        "FROM x\nENTRYPOINT []\nENTRYPOINT []\nENTRYPOINT []",
+        &["MultipleInstructionsDisallowed 2 ENTRYPOINT", "MultipleInstructionsDisallowed 3 ENTRYPOINT"],
+    );
 }
 
 #[test]
@@ -97,6 +103,10 @@ fn platforms() {
     check("FROM --platform=$BUILDPLATFORM x", &[]);
     check("FROM --platform=linux/amd64 x AS b", &["FromPlatformFlagConstDisallowed 1 linux/amd64"]);
     check("FROM --platform=linux/amd64 x AS b-linux-amd64", &[]);
+    check("FROM --platform=linux/amd64 x AS on-linux", &[]);
+    check("FROM --platform=linux/amd64 x AS amd64", &[]);
+    check("FROM --platform=linux/amd64 x AS arm64", &["FromPlatformFlagConstDisallowed 1 linux/amd64"]);
+    check("FROM --platform=linux/$A x AS b", &[]);
 }
 
 #[test]
@@ -106,7 +116,25 @@ fn secrets() {
         "FROM x\nARG GITHUB_TOKEN\nENV a=1 password=2",
         &["SecretsUsedInArgOrEnv 2 GITHUB_TOKEN", "SecretsUsedInArgOrEnv 3 password"],
     );
-    check("FROM x\nARG TOKEN_FILE\nENV PUBLIC_KEY=1 MONKEY=2 TOKENS=3", &[]);
+    check("FROM x\nARG TOKEN_FILE\nENV PUBLIC_KEY=1 MONKEY=2 TOKENS=3 KEY_Version=4", &[]);
+    for part in [
+        "apikey",
+        "auth",
+        "credential",
+        "credentials",
+        "key",
+        "password",
+        "pword",
+        "passwd",
+        "secret",
+        "token",
+    ] {
+        let upper = part.to_uppercase();
+        for name in [part.to_owned(), format!("A_{upper}"), format!("{upper}_B"), format!("a_{part}_b")] {
+            check(&format!("FROM x\nENV {name}=1"), &[&format!("SecretsUsedInArgOrEnv 2 {name}")]);
+        }
+        check(&format!("FROM x\nENV x{part}=1"), &[]);
+    }
 }
 
 #[test]
@@ -200,7 +228,7 @@ fn says(source: &str, expected: &[&str]) {
 
 #[test]
 fn texts_are_those_of_buildkit() {
-    // D-323 to D-339, D-342
+    // D-323 to D-329, D-333, D-334, D-336, D-337, D-339, D-342
     says("FROM x AS B", &["Stage name 'B' should be lowercase"]);
     says("FROM x as b", &["'as' and 'FROM' keywords' casing do not match"]);
     says("FROM x\nRUN a \\\n\n b", &["Empty continuation line"]);

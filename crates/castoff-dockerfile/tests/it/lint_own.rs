@@ -222,6 +222,19 @@ fn compilers_that_ship() {
 }
 
 #[test]
+fn flags_that_change_nothing() {
+    // D-037
+    let rule = "FlagWithoutEffect";
+    check(
+        rule,
+        "ARG --a b\nFROM x\nARG --required --c=1 d\nSTOPSIGNAL --x 9\nHEALTHCHECK --interval=1s NONE\n",
+        &["1 --a", "3 --required", "3 --c=1", "4 --x", "5 --interval=1s"],
+    );
+    check(rule, "FROM x\nARG d='--x'\nHEALTHCHECK --interval=1s CMD a\nRUN --network=none x --y\n", &[]);
+    check(rule, "FROM x\n# check=skip=FlagWithoutEffect\nARG --c d\n", &[]);
+}
+
+#[test]
 fn arguments_below_variables_of_their_name() {
     // D-092
     let rule = "ArgShadowsEnv";

@@ -1,5 +1,6 @@
 //! What ADD fetches: files over HTTP and trees of git repositories (section 10.9).
 
+use castoff_dockerfile::lint::flag_without_effect;
 use castoff_dockerfile::{Copy, Spanned};
 use castoff_graph::remote::{GitReference, GitReferenceError, HttpSource, SourceKind, redacted};
 use castoff_graph::{CopySource, Op, SourceOp, Vertex, VertexId};
@@ -40,6 +41,10 @@ impl StageLowering<'_, '_> {
             }
             None => None,
         };
+        if copy.keep_git_dir.is_some() && words.iter().all(|word| word.kind != SourceKind::Git) {
+            let message = flag_without_effect::message("--keep-git-dir", "no source is a git repository");
+            self.warn(here, here.place(), &flag_without_effect::RULE, message);
+        }
         Ok(RemoteFlags { checksum, keep_git_dir: copy.keep_git_dir })
     }
 
