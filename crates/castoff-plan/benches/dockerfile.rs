@@ -33,6 +33,7 @@ fn plan(parsed: &Parsed) -> usize {
                         reference: question.reference.clone(),
                         manifest: Digest::of(b"manifest"),
                         platform: question.platform.clone(),
+                        runs_here: true,
                         config,
                     };
                     planner.provide(&question, image);

@@ -79,6 +79,7 @@ fn plan(parsed: &castoff_dockerfile::Parsed) {
                         reference: question.reference.clone(),
                         manifest: Digest::of(b"manifest"),
                         platform: question.platform.clone(),
+                        runs_here: true,
                         config,
                     };
                     planner.provide(&question, image);

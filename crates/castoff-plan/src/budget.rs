@@ -17,6 +17,11 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    /// Whether there is no more.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent > MOST
+    }
+
     /// Counts text that goes into the plan.
     pub(crate) fn spend(&mut self, bytes: usize, place: Place) -> Checked<()> {
         self.spent = self.spent.saturating_add(bytes);

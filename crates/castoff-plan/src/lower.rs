@@ -35,7 +35,7 @@ use crate::{Plan, PlannedStage};
 /// Lowers the needed stages for each platform, into one graph. All needed images are known.
 ///
 /// # Errors
-/// The first error, and the warnings found before it.
+/// All errors, each once, and the warnings found beside them.
 pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Result<Plan, Vec<Diagnostic>> {
     let mut plan = Plan {
         graph: BuildGraph::default(),
@@ -45,6 +45,7 @@ pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Res
         agents: BTreeSet::new(),
         warnings: Vec::new(),
     };
+    let mut errors: Vec<Diagnostic> = Vec::new();
     for (survey, reached) in targets {
         let mut lowering = Lowering {
             survey,
@@ -52,12 +53,13 @@ pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Res
             graph: &mut plan.graph,
             stages: survey.stages.iter().map(|_| None).collect(),
             warnings: Vec::new(),
+            errors: Vec::new(),
             secrets: BTreeSet::new(),
             agents: BTreeSet::new(),
             budget: Budget::default(),
         };
-        let lowered = lowering.stages(reached);
-        if lowered.is_ok() {
+        let complete = lowering.stages(reached);
+        if lowering.errors.is_empty() {
             lowering.warnings.extend(unused::build_args(survey, reached));
         }
         // What is wrong for several platforms is said once.
@@ -74,15 +76,23 @@ pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Res
             };
             plan.warnings.extend(new.into_iter().filter(is_new));
         }
-        if let Err(error) = lowered {
-            plan.warnings.insert(0, error);
-            return Err(plan.warnings);
+        for error in std::mem::take(&mut lowering.errors) {
+            if errors.len() < MOST_ERRORS && !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
+        if !complete {
+            break;
         }
         plan.secrets.append(&mut lowering.secrets);
         plan.agents.append(&mut lowering.agents);
         let (output, stages) = lowering.finish(plan.outputs.len());
         plan.outputs.push(output);
         plan.stages.extend(stages);
+    }
+    if !errors.is_empty() {
+        errors.append(&mut plan.warnings);
+        return Err(errors);
     }
     // Steps that are shared cannot have two times.
     if plan.outputs.iter().any(|output| output.epoch != plan.outputs[0].epoch) {
@@ -91,6 +101,9 @@ pub(crate) fn lower(targets: &[(Survey<'_>, Reached)], answers: &Answers) -> Res
     }
     Ok(plan)
 }
+
+/// Most errors that are reported of one file.
+const MOST_ERRORS: usize = 1000;
 
 /// The plan for one platform in the making.
 struct Lowering<'a> {
@@ -101,6 +114,7 @@ struct Lowering<'a> {
     /// The stages that are done, by index.
     stages: Vec<Option<StageState>>,
     warnings: Vec<Diagnostic>,
+    errors: Vec<Diagnostic>,
     secrets: BTreeSet<String>,
     agents: BTreeSet<String>,
     budget: Budget,
@@ -143,22 +157,32 @@ struct Here<'i> {
 }
 
 impl<'a> Lowering<'a> {
-    fn stages(&mut self, reached: &Reached) -> Checked<()> {
+    /// Lowers the needed stages and collects what is wrong with them. Returns `false` when so much is
+    /// that the rest was left alone.
+    fn stages(&mut self, reached: &Reached) -> bool {
         // A stage only needs stages above it, so the file's order is an order of the graph.
         for index in &reached.stages {
             let triggers = reached.triggers.get(index).map(Vec::as_slice).unwrap_or_default();
-            let state = self.stage(*index, triggers)?;
+            let Some(state) = self.stage(*index, triggers) else { return false };
             self.stages[*index] = Some(state);
         }
-        Ok(())
+        true
     }
 
-    fn stage(&mut self, index: usize, triggers: &[Instruction]) -> Checked<StageState> {
+    /// Notes an error. Returns `None` when nothing more is to be looked at.
+    fn fail(&mut self, error: Diagnostic) -> Option<()> {
+        self.errors.push(error);
+        (self.errors.len() < MOST_ERRORS && !self.budget.is_spent()).then_some(())
+    }
+
+    /// Lowers a stage. An instruction with an error is left out, so that the errors of those after it are
+    /// found as well. Returns `None` when nothing more is to be looked at.
+    fn stage(&mut self, index: usize, triggers: &[Instruction]) -> Option<StageState> {
         let survey = self.survey;
         let stage = &survey.stages[index];
         self.warnings.extend(stage.warnings.iter().cloned());
         if let Some(root) = &stage.replaced {
-            return from::replaced_stage(self, root, stage);
+            return Some(from::replaced_stage(self, root, stage));
         }
         let total = step_count(stage, triggers);
         let mut names = StepNames {
@@ -167,16 +191,25 @@ impl<'a> Lowering<'a> {
             total,
             index: 0,
         };
-        let state = from::base(self, stage, &mut names)?;
+        let state = match from::base(self, stage, &mut names) {
+            Ok(state) => state,
+            Err(error) => {
+                self.fail(error)?;
+                return Some(from::unknown_base(self, stage));
+            }
+        };
         let ignore_cache = survey.options.ignores_cache(stage.name.as_deref());
         let mut lowering = StageLowering { plan: self, index, state, names, ignore_cache, cmd_set: false };
-        for trigger in triggers {
-            lowering.counted(Here { instruction: trigger, trigger: Some(stage.place()) })?;
+        let triggers = triggers.iter().map(|trigger| (trigger, Some(stage.place())));
+        let own = stage.syntax.instructions.iter().map(|instruction| (instruction, None));
+        for (instruction, trigger) in triggers.chain(own) {
+            if let Err(error) = lowering.counted(Here { instruction, trigger }) {
+                lowering.plan.fail(error)?;
+                // What it would have set is not to be missed below.
+                lowering.state.scope.open();
+            }
         }
-        for instruction in &stage.syntax.instructions {
-            lowering.counted(Here { instruction, trigger: None })?;
-        }
-        Ok(lowering.state)
+        Some(lowering.state)
     }
 
     /// Returns the image of the target and the stages; `number` is its place among the outputs.

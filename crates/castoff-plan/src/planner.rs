@@ -55,6 +55,8 @@ pub struct ResolvedImage {
     pub manifest: Digest,
     /// The platform found, which may differ from the one wanted (D-123).
     pub platform: Platform,
+    /// Whether the machine can run programs of that platform (D-123).
+    pub runs_here: bool,
     /// The config.
     pub config: ImageConfig,
 }

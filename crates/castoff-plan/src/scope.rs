@@ -59,6 +59,11 @@ impl Scope {
         Scope { open: true, ..Scope::default() }
     }
 
+    /// Says that there may be variables that are not known.
+    pub(crate) fn open(&mut self) {
+        self.open = true;
+    }
+
     /// Whether there may be variables that are not known.
     pub(crate) fn is_open(&self) -> bool {
         self.open

@@ -281,10 +281,14 @@ pub(crate) fn ask(
         },
         None => BuildError::Other(error),
     })?;
+    let config = &found.config;
+    let claimed = Platform::normalised(&config.os, &config.architecture, config.variant.as_deref());
     Ok(ResolvedImage {
         reference: found.reference,
         manifest: found.manifest,
         platform: found.platform,
+        runs_here: claimed == question.platform
+            || crate::platforms::emulator(&claimed, &world.search_path).is_ok(),
         config: found.config,
     })
 }

@@ -65,13 +65,9 @@ pub(super) fn base(
 
 /// Returns the state of a stage that a named context stands in for: its instructions are skipped and
 /// its triggers do not run (D-126).
-pub(super) fn replaced_stage(
-    plan: &mut Lowering<'_>,
-    root: &Root,
-    stage: &StageInfo<'_>,
-) -> Checked<StageState> {
+pub(super) fn replaced_stage(plan: &mut Lowering<'_>, root: &Root, stage: &StageInfo<'_>) -> StageState {
     let wanted = stage.platform.clone().unwrap_or_else(|| plan.survey.target_platform.clone());
-    Ok(match root {
+    match root {
         Root::Directory(key) => empty(plan, |plan| directory_vertex(plan, key), wanted),
         Root::Scratch | Root::Stage(_) => empty(plan, scratch_vertex, wanted),
         Root::Image(question) => {
@@ -80,7 +76,15 @@ pub(super) fn replaced_stage(
             let platform = config_platform(&config).unwrap_or(wanted);
             state_of_image(plan, question, vertex, config, platform)
         }
-    })
+    }
+}
+
+/// Returns the state of a stage whose base is an error, for the stages that need it.
+pub(super) fn unknown_base(plan: &mut Lowering<'_>, stage: &StageInfo<'_>) -> StageState {
+    let wanted = stage.platform.clone().unwrap_or_else(|| plan.survey.target_platform.clone());
+    let mut state = empty(plan, scratch_vertex, wanted);
+    state.scope.open();
+    state
 }
 
 /// Returns the vertex of a root that is not a stage's own base: of `COPY --from` and `--mount from=`.
@@ -131,18 +135,20 @@ fn image(
     let options = &plan.survey.options;
     let config = base_config(plan, question);
     let found = config_platform(&config);
-    if let Some(found) = &found
-        && (found.os != question.platform.os || found.architecture != question.platform.architecture)
-    {
-        let word = &stage.syntax.from.image;
-        let message = invalid_base_image_platform::message(&word.value, found, &question.platform);
-        plan.warnings.extend(stage.warning(word, &invalid_base_image_platform::RULE, message));
-    }
-    // When the user named no platform, that of the only image there is may serve (D-123).
-    let platform = match found {
-        Some(found) if stage.platform.is_none() && options.platforms.is_empty() => found,
+    // When the user named no platform, that of the only image there is serves where it can run (D-123).
+    let free = stage.platform.is_none() && options.platforms.is_empty();
+    let runs_here = plan.answers.get(question).is_some_and(|image| image.runs_here);
+    let platform = match &found {
+        Some(found) if free && (runs_here || same_machine(found, &question.platform)) => found.clone(),
         _ => question.platform.clone(),
     };
+    if let Some(found) = &found
+        && !same_machine(found, &platform)
+    {
+        let word = &stage.syntax.from.image;
+        let message = invalid_base_image_platform::message(&word.value, found, &platform);
+        plan.warnings.extend(stage.warning(word, &invalid_base_image_platform::RULE, message));
+    }
     if options.shows_platforms() {
         names.platform = Some(platform.clone());
     }
@@ -159,6 +165,11 @@ fn base_config(plan: &Lowering<'_>, question: &Question) -> ImageConfig {
     config.created = None;
     config.config.on_build = None;
     config
+}
+
+/// Whether two platforms differ in their variants at most.
+fn same_machine(one: &Platform, other: &Platform) -> bool {
+    one.os == other.os && one.architecture == other.architecture
 }
 
 fn config_platform(config: &ImageConfig) -> Option<Platform> {

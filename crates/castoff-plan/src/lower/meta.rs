@@ -130,6 +130,8 @@ impl StageLowering<'_, '_> {
         let path = paths::absolute(self.workdir_path(), &written);
         if path.len() > LONGEST_PATH {
             let message = format!("the working directory has more than {LONGEST_PATH} bytes");
+            // What is relative to it is not to fail as well.
+            self.state.config.config.working_dir = "/".to_owned();
             return Err(here.at(word).error(message));
         }
         // BuildKit cleans what it joins, and shows an absolute path as it is written (D-245).

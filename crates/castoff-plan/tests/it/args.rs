@@ -32,6 +32,48 @@ fn global_argument_is_unseen_until_redeclared() {
 }
 
 #[test]
+fn a_stage_sees_its_own_variables_and_those_of_its_base() {
+    // D-064, D-090.
+    let source = "FROM base AS a\nARG OWN=arg\nENV SET=env\nFROM a\nLABEL l=$OF_BASE-$OWN-$SET\n\
+                  LABEL hidden=$TARGETARCH$BUILDPLATFORM$TARGETSTAGE$HTTP_PROXY$http_proxy$SOURCE_DATE_EPOCH\n\
+                  ARG TARGETARCH HTTP_PROXY\nLABEL seen=$TARGETARCH$HTTP_PROXY\n";
+    let build = build(source)
+        .image("base", image(&["OF_BASE=image"]))
+        .arg("HTTP_PROXY", "p")
+        .arg("SOURCE_DATE_EPOCH", "1");
+    check(
+        &build.config(),
+        r#"{"Env":["OF_BASE=image","SET=env"],"Labels":{"hidden":"","l":"image-arg-env","seen":"amd64p"}}"#,
+    );
+}
+
+#[test]
+fn names_differ_in_their_case() {
+    // D-081.
+    check(
+        &build("FROM alpine\nENV a=1 A=2\nENV b=$a$A c=${a}\n").config(),
+        r#"{"Env":["a=1","A=2","b=12","c=1"]}"#,
+    );
+    check(&build("FROM alpine\nENV a=1\nENV b=$A\n").config(), r#"{"Env":["a=1","b="]}"#);
+}
+
+#[test]
+fn quotes_of_a_default_are_removed() {
+    // D-084.
+    let source = "ARG G='g h'\nFROM alpine\nARG A=\"x y\" B=x\\ y C='$A' D=\"$A\"z G\nRUN x\n";
+    check(
+        &build(source).graph_lines(&["env"]),
+        "
+        env: A=x y
+        env: B=x y
+        env: C=$A
+        env: D=x yz
+        env: G=g h
+        ",
+    );
+}
+
+#[test]
 fn default_is_not_evaluated_when_a_value_is_given() {
     // D-089.
     let source = "FROM alpine\nARG A=${X:?needed}\nRUN x\n";
@@ -116,6 +158,15 @@ fn proxies_reach_steps_in_both_cases_and_nothing_else() {
         ",
     );
     check(&build.history(), "v1 RUN /bin/sh -c x # buildkit");
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"] {
+        let lower = name.to_lowercase();
+        for given in [name, &lower] {
+            let build = crate::build::build("FROM alpine\nRUN x\n").arg(given, "p");
+            check(&build.graph_lines(&["env", "proxy"]), &format!("proxy: {name}=p\nproxy: {lower}=p"));
+            check(&build.config(), r#"{"Env":[]}"#);
+            check(&build.warnings(), "");
+        }
+    }
 }
 
 #[test]
@@ -138,19 +189,49 @@ fn platform_arguments_have_empty_values_where_they_do_not_apply() {
         env: BUILDARCH=amd64
         ",
     );
+    let source = "FROM alpine\nARG TARGETPLATFORM TARGETOS TARGETARCH TARGETVARIANT TARGETOSVERSION\n\
+                  ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT BUILDOSVERSION\nRUN x\n";
+    check(
+        &build(source).on("linux/arm64").platforms(&["linux/arm/v7"]).graph_lines(&["env"]),
+        "
+        env: TARGETPLATFORM=linux/arm/v7
+        env: TARGETOS=linux
+        env: TARGETARCH=arm
+        env: TARGETVARIANT=v7
+        env: TARGETOSVERSION=
+        env: BUILDPLATFORM=linux/arm64
+        env: BUILDOS=linux
+        env: BUILDARCH=arm64
+        env: BUILDVARIANT=
+        env: BUILDOSVERSION=
+        ",
+    );
 }
 
 #[test]
 fn scan_arguments_are_never_variables() {
     // D-101.
-    let build = build("FROM alpine\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN x\n");
-    check(&build.graph_lines(&["env"]), "");
+    let steering = "ARG BUILDKIT_SBOM_SCAN_STAGE=true BUILDKIT_SBOM_SCAN_CONTEXT=true\n";
+    for source in [
+        format!("FROM alpine\n{steering}RUN x\n"),
+        format!("{steering}FROM alpine\nARG BUILDKIT_SBOM_SCAN_STAGE BUILDKIT_SBOM_SCAN_CONTEXT\nRUN x\n"),
+        format!("{steering}FROM alpine\nRUN x\n"),
+    ] {
+        let build = build(&source).arg("BUILDKIT_SBOM_SCAN_STAGE", "a,b");
+        check(&build.graph_lines(&["env"]), "");
+        check(&build.config(), r#"{"Env":[]}"#);
+    }
 }
 
 #[test]
 fn words_see_the_variables_before_the_instruction() {
     // D-063.
     check(&build("FROM alpine\nENV a=1\nENV a=2 b=$a\n").config(), r#"{"Env":["a=2","b=1"]}"#);
+    // D-108.
+    check(
+        &build("FROM alpine\nENV l=1\nENV A=\"x y\" B=x\\ y C='$l' D=\"a\"'b'c\\\"\n").config(),
+        r#"{"Env":["l=1","A=x y","B=x y","C=$l","D=abc\""]}"#,
+    );
     check(&build("FROM alpine\nENV a=1\nLABEL $a=$a\n").config(), r#"{"Env":["a=1"],"Labels":{"1":"1"}}"#);
 }
 
@@ -174,7 +255,7 @@ fn path_is_added_where_the_base_has_none() {
 
 #[test]
 fn undefined_variable_is_reported_with_a_suggestion() {
-    // D-331: declared arguments without value and RUN do not count.
+    // D-080, D-331: declared arguments without value and RUN do not count.
     check(
         &build("FROM alpine\nENV FOO=1\nARG BAR\nCOPY $FOOO$BAR /x\nRUN $NOWHERE\n").warnings(),
         "UndefinedVar: Usage of undefined variable '$FOOO' (did you mean $FOO?) (line 4)",

@@ -10,12 +10,14 @@ pub struct Build {
     source: String,
     pub options: PlanOptions,
     images: Vec<(String, ImageConfig)>,
+    /// Architectures whose programs the machine can run beside its own.
+    emulated: Vec<String>,
 }
 
 /// Returns a build of a text for linux/amd64.
 pub fn build(source: &str) -> Build {
     let options = PlanOptions::new("linux/amd64".parse().expect("a platform"));
-    Build { source: source.to_owned(), options, images: Vec::new() }
+    Build { source: source.to_owned(), options, images: Vec::new(), emulated: Vec::new() }
 }
 
 /// Returns the config of an image with one layer and a PATH.
@@ -55,6 +57,12 @@ impl Build {
     /// Adds an image, by its familiar name.
     pub fn image(mut self, name: &str, config: ImageConfig) -> Build {
         self.images.push((name.to_owned(), config));
+        self
+    }
+
+    /// Lets the machine run the programs of another architecture.
+    pub fn emulating(mut self, architecture: &str) -> Build {
+        self.emulated.push(architecture.to_owned());
         self
     }
 
@@ -167,7 +175,9 @@ impl Build {
         }
         let platform = Platform::normalised(&config.os, &config.architecture, config.variant.as_deref());
         let manifest = Digest::of(format!("{familiar} {platform}").as_bytes());
-        ResolvedImage { reference: question.reference.clone(), manifest, platform, config }
+        let own = config.architecture == self.options.build_platform.architecture;
+        let runs_here = own || self.emulated.contains(&config.architecture);
+        ResolvedImage { reference: question.reference.clone(), manifest, platform, runs_here, config }
     }
 }
 

@@ -34,6 +34,12 @@ fn exec_form_is_taken_as_given() {
 fn last_one_wins() {
     // D-180.
     check(&config("CMD [\"a\"]\nCMD [\"b\"]"), r#"{"Cmd":["b"],"ArgsEscaped":true}"#);
+    check(&config("ENTRYPOINT a\nENTRYPOINT [\"b\"]"), r#"{"Entrypoint":["b"]}"#);
+    check(
+        &config("HEALTHCHECK --retries=3 CMD a\nHEALTHCHECK CMD b"),
+        r#"{"Healthcheck":{"Test":["CMD-SHELL","b"]}}"#,
+    );
+    check(&config("HEALTHCHECK CMD a\nHEALTHCHECK NONE"), r#"{"Healthcheck":{"Test":["NONE"]}}"#);
 }
 
 #[test]
@@ -48,6 +54,10 @@ fn entrypoint_clears_an_inherited_cmd_only() {
     check(
         &config("CMD [\"own\"]\nENTRYPOINT [\"e\"]\n"),
         r#"{"Env":[],"Entrypoint":["e"],"Cmd":["own"],"ArgsEscaped":true}"#,
+    );
+    check(
+        &config("ENTRYPOINT [\"e\"]\nCMD [\"later\"]\n"),
+        r#"{"Env":[],"Entrypoint":["e"],"Cmd":["later"],"ArgsEscaped":true}"#,
     );
     let stages = build("FROM scratch AS a\nCMD [\"a\"]\nFROM a\nENTRYPOINT [\"e\"]\n")
         .plan()

@@ -123,6 +123,13 @@ fn ports_are_normalised_and_sorted_as_text() {
         "-- EXPOSE [443/tcp 53/udp 80/tcp 8000/tcp 8001/tcp 8002/tcp]",
     );
     check(&config("EXPOSE 80"), r#"{"ExposedPorts":{"80/tcp":{}},"WorkingDir":"/"}"#);
+    check(&history("EXPOSE 1/Sctp 0 65535/TCP"), "-- EXPOSE [0/tcp 1/sctp 65535/tcp]");
+    // Ports and volumes are added to those of the base.
+    let base = "FROM scratch AS a\nEXPOSE 1\nVOLUME /a\nFROM a\nEXPOSE 2\nEXPOSE 1/udp\nVOLUME /b\n";
+    check(
+        &build(base).config().replace(r#""Env":[],"#, ""),
+        r#"{"ExposedPorts":{"1/tcp":{},"1/udp":{},"2/tcp":{}},"Volumes":{"/a":{},"/b":{}},"WorkingDir":"/"}"#,
+    );
 }
 
 #[test]

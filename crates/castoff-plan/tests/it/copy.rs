@@ -61,6 +61,13 @@ fn from_is_a_number_a_stage_or_an_image() {
         name: [1/1] COPY --from=busybox:1 /bin/sh /sh
         ",
     );
+    // An image is one for the target.
+    check(&build.platforms(&["linux/arm64"]).questions(), "docker.io/library/busybox:1 linux/arm64");
+    // D-190: a number of a later stage is a forward reference.
+    let later =
+        crate::build::build("FROM scratch AS a\nCOPY --from=1 / /\nFROM scratch\n").target("a").errors();
+    let message = "cannot copy from stage \"1\", it needs to be defined before current stage \"a\" @2 `1`";
+    assert!(later.starts_with(message), "{later}");
 }
 
 #[test]
@@ -183,6 +190,32 @@ fn heredocs_are_files_after_the_other_sources() {
         inline: b.txt "$V\n"
         "#,
     );
+    // D-022: the file's escape character means nothing in a body, the backslash always does.
+    let build = build("# escape=`\nFROM scratch\nENV V=val\nCOPY <<f /\n\\$V `$V \\\\ \\x\nf\n");
+    check(&build.graph_lines(&["inline"]), r#"inline: f "$V `val \\ x\n""#);
+}
+
+#[test]
+fn quotes_of_a_word_are_removed_where_it_is_expanded() {
+    // D-042: a word is split first, so that half a quote is left.
+    check(&copies("COPY \"s\" 'd'/\"$V\"/"), "copy on v1: v2:s -> /w/d/val/");
+    let errors = errors("COPY \"a b\" /c");
+    assert!(errors.contains("looking for matching double-quote"), "{errors}");
+    let errors = crate::build::build("FROM scratch\nVOLUME 'a b'\n").errors();
+    assert!(errors.contains("looking for matching single-quote"), "{errors}");
+    let errors = crate::build::build("FROM scratch\nEXPOSE \"1 2\"\n").errors();
+    assert!(errors.contains("looking for matching double-quote"), "{errors}");
+}
+
+#[test]
+fn a_git_flag_without_a_repository_is_reported() {
+    // D-239, D-037.
+    let warnings = |instruction: &str| build(&format!("FROM scratch\n{instruction}\n")).warnings();
+    let text = "FlagWithoutEffect: --keep-git-dir has no effect: no source is a git repository";
+    check(&warnings("ADD --keep-git-dir=true https://example.invalid/x a /x/"), &format!("{text} (line 2)"));
+    check(&warnings("ADD --keep-git-dir=false x /"), &format!("{text} (line 2)"));
+    check(&warnings("ADD --keep-git-dir a git://example.invalid/x /x/"), "");
+    check(&warnings("# check=skip=FlagWithoutEffect\nADD --keep-git-dir a /x/"), "");
 }
 
 #[test]

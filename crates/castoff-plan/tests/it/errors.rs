@@ -20,6 +20,43 @@ fn all_mistakes_of_the_survey_are_reported_together() {
 }
 
 #[test]
+fn all_mistakes_of_instructions_are_reported_together() {
+    let source = "FROM scratch AS a\nSTOPSIGNAL none\nENV A=${} B=1\nLABEL a=$A b=$B c=${X?gone}\n\
+                  FROM a AS b\nEXPOSE x\nVOLUME $V\nFROM scratch\nRUN []\nCOPY --from=b --chmod=9 a /\n";
+    let errors = |build: crate::build::Build| {
+        build
+            .errors()
+            .lines()
+            .filter(|line| !line.contains("hint: "))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
+    };
+    let expected = "
+        invalid signal: none @2 `none`
+        syntax error: bad substitution @3 `${}`
+        X: gone @4 `${X?gone}`
+        invalid containerPort: x @6 `x`
+        VOLUME specified can not be an empty string @7 `$V`
+        RUN has no command: the list is empty @9 `RUN []`
+        invalid chmod parameter: '9'. it should be octal string and between 0 and 07777 @10 `9`
+        ";
+    check(&errors(build(source)), expected);
+    // What is wrong for several platforms is said once.
+    check(&errors(build(source).platforms(&["linux/amd64", "linux/arm64"])), expected);
+    // Stages that the target does not need are as they are.
+    check(&errors(build(source).target("a")).lines().count().to_string(), "3");
+    // What a broken instruction would have set is not missed.
+    let found = build("FROM scratch\nENV A=${}\nLABEL a=$A\n").run().0.expect_err("it is broken");
+    assert_eq!(found.len(), 1, "{found:?}");
+    // A base that cannot be used says nothing of its stage.
+    let mut windows = crate::build::image(&[]);
+    windows.os = "windows".to_owned();
+    let build = build("FROM win AS w\nSTOPSIGNAL none\nFROM w\nEXPOSE x\nFROM scratch\nCOPY --from=1 a /\n")
+        .image("win", windows);
+    check(&errors(build), "images for Windows cannot be built @1 `win`\ninvalid containerPort: x @4 `x`");
+}
+
+#[test]
 fn expansion_errors_are_at_the_word() {
     // D-066, D-069.
     check(&build("FROM scratch\nENV A=${}\n").errors().lines().count().to_string(), "1");
@@ -30,6 +67,7 @@ fn expansion_errors_are_at_the_word() {
 fn blank_key_after_expansion_fails() {
     // D-107.
     check(&build("FROM scratch\nENV $X=1\n").errors(), "ENV names can not be blank @2 `$X`");
+    check(&build("FROM scratch\nENV \"\"=1\n").errors(), "ENV names can not be blank @2 `\"\"`");
 }
 
 #[test]

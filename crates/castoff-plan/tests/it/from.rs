@@ -217,7 +217,7 @@ fn target_stage_argument_names_the_target() {
 
 #[test]
 fn blank_and_malformed_from_words_fail_even_where_not_needed() {
-    // D-115, D-116, D-128.
+    // D-115, D-116, D-128, D-346.
     check(
         &build("ARG IMAGE\nFROM $IMAGE AS a\nFROM scratch\n").errors(),
         "base name ($IMAGE) should not be blank @2 `$IMAGE`",
@@ -229,6 +229,10 @@ fn blank_and_malformed_from_words_fail_even_where_not_needed() {
     check(
         &build("FROM a:b:c AS a\nFROM scratch\n").errors(),
         "failed to parse stage name \"a:b:c\": invalid reference format: `a:b` is not a repository name @1 `a:b:c`",
+    );
+    check(
+        &build("ARG PLATFORM=linux/amd64\nFROM --platform=$PLATFROM alpine\n").errors(),
+        "empty platform value from expression $PLATFROM @2 `$PLATFROM`\n  hint: did you mean `PLATFORM`?",
     );
     let errors = build("FROM --platform=linux alpine\nFROM --platform=a/b/c/d alpine\n").errors();
     assert!(errors.starts_with("failed to parse platform a/b/c/d"), "{errors}");
@@ -274,31 +278,57 @@ fn base_of_another_platform_is_used_with_a_warning() {
     // D-123, D-335, D-293.
     let mut arm = image(&[]);
     arm.architecture = "arm64".into();
-    let build = build("FROM arm\nRUN x\n").image("arm", arm);
-    check(&build.graph_lines(&["output", "platform"]), "platform: linux/arm64\noutput linux/arm64: v1");
-    let explicit = build.platforms(&["linux/amd64"]);
-    check(&explicit.graph_lines(&["output", "platform"]), "platform: linux/amd64\noutput linux/amd64: v1");
-    check(
-        &explicit.warnings(),
-        "InvalidBaseImagePlatform: Base image arm was pulled with platform \"linux/arm64\", expected \"linux/amd64\" \
-         for current build (line 1)",
-    );
+    let arm = |from: &str| build(&format!("FROM {from}\nRUN x\n")).image("arm", arm.clone());
+    let warning = "InvalidBaseImagePlatform: Base image arm was pulled with platform \"linux/arm64\", expected \
+                   \"linux/amd64\" for current build (line 1)";
+    let own = "platform: linux/amd64\noutput linux/amd64: v1";
+    // The user named no platform, and the machine can run this one.
+    let free = arm("arm").emulating("arm64");
+    check(&free.graph_lines(&["output", "platform"]), "platform: linux/arm64\noutput linux/arm64: v1");
+    check(&free.warnings(), "");
+    assert_eq!(free.plan().outputs.remove(0).config.architecture, "arm64");
+    // It can not.
+    let alien = arm("arm").emulating("s390x");
+    check(&alien.graph_lines(&["output", "platform"]), own);
+    check(&alien.warnings(), warning);
+    // The user named one, of the build or of the stage.
+    let explicit = arm("arm").emulating("arm64").platforms(&["linux/amd64"]);
+    check(&explicit.graph_lines(&["output", "platform"]), own);
+    check(&explicit.warnings(), warning);
     assert_eq!(explicit.plan().outputs.remove(0).config.architecture, "amd64");
+    let explicit = arm("--platform=linux/amd64 arm").emulating("arm64");
+    check(&explicit.graph_lines(&["output", "platform"]), own);
+    check(&explicit.warnings(), warning);
 }
 
 #[test]
 fn base_config_is_inherited_but_not_its_creation_time() {
-    // D-124.
+    // D-124, D-292.
     let mut base = image(&["A=1"]);
     base.created = Some("2020-01-01T00:00:00Z".into());
     base.author = Some("me".into());
     base.config.cmd = Some(vec!["sh".into()]);
     base.config.working_dir = "/srv/".into();
     base.config.user = "app".into();
-    let build = build("FROM base\n").image("base", base);
+    let build = build("FROM base\n").image("base", base.clone());
     check(&build.config(), r#"{"User":"app","Env":["A=1"],"Cmd":["sh"],"WorkingDir":"/srv"}"#);
     let config = build.plan().outputs.remove(0).config;
     assert_eq!((config.created, config.author), (None, Some("me".into())));
+    // D-292: all that castoff does not know is kept.
+    let written = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "variant": "v2", "own.field": [1],
+        "config": {
+            "Env": ["PATH=/bin"], "Entrypoint": ["e"], "Cmd": ["c"], "Labels": {"l": "1"}, "Volumes": {"/v": {}},
+            "ExposedPorts": {"80/tcp": {}}, "Healthcheck": {"Test": ["NONE"]}, "StopSignal": "9",
+            "Shell": ["s"], "WorkingDir": "/w", "User": "u", "OwnField": {"x": "y"},
+        },
+        "rootfs": {"type": "layers", "diff_ids": base.rootfs.diff_ids},
+        "history": [{"created_by": "base"}],
+    });
+    let base = serde_json::from_value(written.clone()).expect("a config");
+    let build = crate::build::build("FROM base\n").image("base", base);
+    let config = build.plan().outputs.remove(0).config;
+    assert_eq!(serde_json::to_value(config).expect("JSON"), written);
 }
 
 #[test]
@@ -357,6 +387,12 @@ fn scratch_cannot_be_replaced() {
     let build = build("FROM scratch\nCOPY a /\n").with(|options| {
         options.contexts.insert("scratch".into(), NamedContext::Directory);
     });
+    check(&build.graph_lines(&["v0"]), "v0 scratch");
+    // But it may stand for an image.
+    let build = crate::build::build("FROM base\nCOPY a /\n").with(|options| {
+        options.contexts.insert("base".into(), NamedContext::Scratch);
+    });
+    check(&build.questions(), "");
     check(&build.graph_lines(&["v0"]), "v0 scratch");
 }
 

@@ -61,6 +61,7 @@ fn image(
         reference: reference.clone(),
         manifest: Digest::of(b""),
         platform: platform.clone(),
+        runs_here: true,
         config,
     }
 }

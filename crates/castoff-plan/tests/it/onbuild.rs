@@ -93,6 +93,17 @@ fn trigger_can_make_stages_and_images_reachable() {
 }
 
 #[test]
+fn trigger_may_use_a_named_context() {
+    // D-270.
+    let build =
+        build("FROM base\n").image("base", with_triggers(&["COPY --from=files f /"])).with(|options| {
+            options.contexts.insert("files".into(), castoff_plan::NamedContext::Directory);
+        });
+    check(&build.questions(), "docker.io/library/base:latest linux/amd64");
+    check(&build.graph_lines(&["v1", "v2"]), "v1 local context files\nv2 copy on v0: v1:f -> /");
+}
+
+#[test]
 fn errors_of_triggers_are_at_the_from_line() {
     // D-271.
     let errors = |trigger: &str| {

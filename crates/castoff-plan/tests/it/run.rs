@@ -60,6 +60,14 @@ fn script_without_shebang_is_given_to_the_shell() {
     let build = build("FROM alpine\nENV A=1\nRUN <<EOF\necho $A\necho b\nEOF\n");
     check(&build.graph_lines(&["v1", "script"]), r#"v1 run on v0: "/bin/sh" "-c" "echo $A\necho b\n""#);
     check(build.names().lines().last().unwrap_or(""), "[2/2] RUN <<EOF (echo 1...)");
+    let step =
+        |text: &str| crate::build::build(&format!("FROM alpine\nENV A=1\n{text}")).graph_lines(&["v1"]);
+    check(&step("RUN <<'EOF'\necho $A \\$A\nEOF\n"), r#"v1 run on v0: "/bin/sh" "-c" "echo $A \\$A\n""#);
+    check(&step("SHELL [\"bash\", \"-ec\"]\nRUN <<EOF\nx\nEOF\n"), r#"v1 run on v0: "bash" "-ec" "x\n""#);
+    check(
+        &step("RUN cat <<EOF <<'END'\n$A\nEOF\n$A\nEND\n"),
+        r#"v1 run on v0: "/bin/sh" "-c" "cat <<EOF <<'END'\n$A\nEOF\n$A\nEND""#,
+    );
 }
 
 #[test]

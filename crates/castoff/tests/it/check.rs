@@ -125,6 +125,26 @@ fn what_cannot_be_parsed_is_an_error() {
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
 }
 
+// B-159: mistakes of all stages are told at once.
+#[test]
+fn all_mistakes_are_told_in_one_run() {
+    let text = "FROM scratch AS a\nSTOPSIGNAL none\nEXPOSE x\nFROM scratch AS unneeded\nVOLUME $V\n\
+                FROM example.org/b:1\nARG --x a\nCOPY --from=a --chmod=9 / /\n";
+    let directory = directory(&[("Dockerfile", text)]);
+    let run = check(&directory, &[]);
+    assert_eq!(run.code, Some(1));
+    for message in [
+        "invalid signal: none",
+        "invalid containerPort: x",
+        "VOLUME specified can not be an empty string",
+        "invalid chmod parameter: '9'",
+    ] {
+        assert!(run.stderr.contains(message), "{message}: {}", run.stderr);
+    }
+    // D-037
+    assert!(run.stdout.contains("WARNING: FlagWithoutEffect"), "{}", run.stdout);
+}
+
 // D-340
 #[test]
 fn the_ignore_file_of_the_context_counts() {

@@ -81,7 +81,7 @@ fn predefined_arguments_are_seen_after_their_declaration() {
     });
 }
 
-// D-179 to D-186, D-256 to D-264, D-292, D-294 to D-299
+// D-179, D-184, D-186, D-252, D-256, D-258, D-260 to D-262, D-266, D-292, D-294 to D-299
 #[test]
 fn config_and_history_are_as_written() {
     with_steps(|kit| {

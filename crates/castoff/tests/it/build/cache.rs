@@ -54,7 +54,7 @@ fn a_second_build_does_nothing_and_gives_the_same_image() {
     });
 }
 
-// D-006, decision 6 of the design: no time is in a key.
+// D-312: no time is in a key.
 #[test]
 fn a_touched_file_changes_nothing() {
     with_steps(|kit| {
@@ -101,6 +101,68 @@ fn a_changed_argument_is_named_as_the_reason() {
     });
 }
 
+// D-307 to D-309: what a step is known by, and what not.
+#[test]
+fn a_step_is_known_by_all_that_it_can_see() {
+    with_steps(|kit| {
+        let dockerfile = "FROM busybox AS files\nCOPY <<a <<b /d/\n1\na\n2\nb\n\
+            FROM busybox\nARG A=1\nENV E=1\nWORKDIR /w\nUSER 0\n\
+            RUN --mount=type=cache,id=c,target=/c --mount=from=files,source=/d,target=/d \
+                --mount=type=secret,id=s,target=/s --mount=type=tmpfs,target=/t true\n";
+        let runs = |dockerfile: &str, flags: &[&str]| {
+            let done = kit.build(dockerfile, flags).succeeds();
+            done.executed().iter().any(|step| step.starts_with("RUN"))
+        };
+        assert!(runs(dockerfile, &[]));
+        assert!(!runs(dockerfile, &[]));
+        for (old, new) in [
+            ("true", "true "),
+            ("true", "true && true"),
+            ("ARG A=1", "ARG A=2"),
+            ("ARG A=1", "ARG A=1 B"),
+            ("ENV E=1", "ENV E=2"),
+            ("ENV E=1", "ENV E=1 F=1"),
+            ("WORKDIR /w", "WORKDIR /x"),
+            ("USER 0", "USER 1"),
+            ("USER 0", "SHELL [\"/bin/sh\", \"-ec\"]"),
+            ("USER 0", "COPY <<n /n\nx\nn"),
+            ("RUN", "RUN --network=none"),
+            ("source=/d", "source=/d/a"),
+            ("target=/d ", "target=/e "),
+            ("target=/d ", "target=/d,rw "),
+            ("id=s,target=/s", "id=s,target=/s2"),
+            ("id=s,target=/s", "id=s2,target=/s"),
+            ("id=s,target=/s", "id=s,target=/s,mode=0440"),
+            ("id=s,target=/s", "id=s,target=/s,uid=1"),
+            ("type=tmpfs,target=/t", "type=tmpfs,target=/u"),
+            ("1\na\n", "3\na\n"),
+        ] {
+            let same_shown = new == "true " || new == "ARG A=1 B";
+            assert_eq!(runs(&dockerfile.replace(old, new), &[]), !same_shown, "{new}");
+        }
+        for flags in [
+            &["--add-host", "db:10.0.0.1"][..],
+            &["--shm-size", "8m"],
+            &["--ulimit", "nofile=99:99"],
+            &["--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=box"],
+            &["--build-arg", "A=9"],
+        ] {
+            assert!(runs(dockerfile, flags), "{flags:?}");
+            assert!(!runs(dockerfile, flags), "{flags:?}");
+        }
+        // The address of a host, values of secrets, proxies, and what is in a cache do not count.
+        kit.write("secret", "value");
+        kit.build("FROM busybox\nRUN --mount=type=cache,id=c,target=/c touch /c/x\n", &[]).succeeds();
+        assert!(!runs(dockerfile, &["--add-host", "db:10.0.0.2"]));
+        assert!(!runs(dockerfile, &["--secret", "id=s,src=secret"]));
+        assert!(!runs(dockerfile, &["--build-arg", "HTTPS_PROXY=http://p.invalid"]));
+        assert!(!runs(dockerfile, &[]));
+        for changed in ["id=other,target=/c", "id=c,sharing=locked,target=/c"] {
+            assert!(!runs(&dockerfile.replace("id=c,target=/c", changed), &[]), "{changed}");
+        }
+    });
+}
+
 // D-304: the changed RUN gives the same files, so what only reads them is known.
 #[test]
 fn equal_content_of_another_step_is_a_hit() {
@@ -121,8 +183,16 @@ fn equal_content_of_another_step_is_a_hit() {
 fn metadata_does_not_invalidate_what_follows() {
     with_steps(|kit| {
         prepared(kit);
-        let changed = DOCKERFILE.replace("WORKDIR", "LABEL new=1\nEXPOSE 1\nCMD [\"x\"]\nWORKDIR");
+        let metadata = "LABEL new=1\nEXPOSE 1\nCMD [\"x\"]\nENTRYPOINT [\"x\"]\nVOLUME /v\nSTOPSIGNAL 9\n\
+            HEALTHCHECK NONE\nMAINTAINER me\nONBUILD RUN false\nSHELL [\"none\"]\nSHELL [\"/bin/sh\", \"-c\"]\n\
+            USER app\nUSER root\n";
+        let changed = DOCKERFILE.replace("RUN cat", &format!("{metadata}RUN cat"));
+        let changed =
+            changed.replace("FROM scratch\n", "FROM scratch\nUSER app\nENV A=1\nARG B=2\nSHELL [\"x\"]\n");
         let done = kit.build(&changed, &[]).succeeds();
+        // The user is named now, and is the same.
+        assert_eq!(done.executed(), ["RUN cat data > /result", "RUN echo 1 >> /result"], "{}", done.stderr);
+        let done = kit.build(&changed.replace("USER app\nUSER root\n", ""), &[]).succeeds();
         assert_eq!(done.executed(), Vec::<&str>::new(), "{}", done.stderr);
     });
 }
@@ -136,6 +206,8 @@ fn the_cache_is_ignored_when_asked() {
         assert_eq!(done.executed(), STEPS, "{}", done.stderr);
         let done = kit.build(DOCKERFILE, &["--no-cache-filter", "BUILD"]).succeeds();
         assert_eq!(done.executed(), STEPS[1..], "{}", done.stderr);
+        // What they gave is used after that.
+        assert_eq!(kit.build(DOCKERFILE, &[]).succeeds().executed(), Vec::<&str>::new());
         let done = kit.build(DOCKERFILE, &["--no-cache", "--no-cache-filter", "build"]).fails();
         assert!(done.stderr.contains("--no-cache-filter"), "{}", done.stderr);
     });

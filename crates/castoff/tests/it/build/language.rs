@@ -43,6 +43,24 @@ fn a_check_that_fires_can_fail_the_build() {
     errors(kit.build(&skip, &["--build-arg", &argument("error=true")]));
 }
 
+// D-037
+#[test]
+fn flags_without_effect_are_said_and_fail_strict_builds() {
+    let kit = Kit::new();
+    kit.write("context/file", "");
+    let text = "FROM scratch\nARG --required A=1\nADD --keep-git-dir=true file /$A\nSTOPSIGNAL --x 9\nHEALTHCHECK --timeout=1s NONE\n";
+    let done = kit.build(text, &[]).succeeds();
+    done.says("FlagWithoutEffect: --required has no effect: ARG has no flags (line 2)")
+        .says("FlagWithoutEffect: --keep-git-dir has no effect: no source is a git repository (line 3)")
+        .says("FlagWithoutEffect: --x has no effect: STOPSIGNAL has no flags (line 4)")
+        .says("FlagWithoutEffect: --timeout has no effect: HEALTHCHECK NONE has no flags (line 5)");
+    let strict = |check: &str| kit.build(&format!("# check={check}\n{text}"), &[]);
+    strict("error=true").fails().says("lint violation found for rules: FlagWithoutEffect");
+    strict("error=true;skip=FlagWithoutEffect").succeeds().never_says("FlagWithoutEffect");
+    // Elsewhere they are errors.
+    kit.build("FROM scratch\nENV --x A=1\n", &[]).fails().says("unknown flag: --x");
+}
+
 // D-094
 #[test]
 fn a_build_argument_without_a_value_is_the_callers() {
