@@ -74,6 +74,20 @@ fn bytes_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+// B-108: what is cut into blocks is nearly as small as what is not.
+#[test]
+fn blocks_of_gzip_cost_less_than_a_tenth() {
+    // A program with the names of its parts: what layers are mostly made of.
+    let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    for input in [&program[..program.len().min(12 << 20)], &text(6_000_000)] {
+        let mut whole = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        whole.write_all(input).unwrap();
+        let whole = whole.finish().unwrap().len();
+        let blocks = packed(input, Compression::Gzip, None, 2).len();
+        assert!(blocks * 10 <= whole * 11, "{blocks} bytes in blocks, {whole} in one");
+    }
+}
+
 #[test]
 fn gzip_headers_say_nothing_of_the_machine() {
     let output = packed(b"x", Compression::Gzip, None, 1);
