@@ -58,6 +58,17 @@ impl Castoff {
         Ok(Castoff { binary, directory: directory.to_owned(), user })
     }
 
+    /// The same program for the same user, in a directory and a store that are empty.
+    pub fn elsewhere(&self, directory: &Path) -> Result<Castoff> {
+        run(Command::new("rm").args(["--recursive", "--force"]).arg(directory))?;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create `{}`", directory.display()))?;
+        if let Some(user) = &self.user {
+            run(Command::new("chown").arg(user).arg(directory))?;
+        }
+        Ok(Castoff { binary: self.binary.clone(), directory: directory.to_owned(), user: self.user.clone() })
+    }
+
     /// Returns the program.
     pub fn binary(&self) -> &Path {
         &self.binary

@@ -1,5 +1,7 @@
 //! The examples from end to end: built, started, questioned, and searched for what must not ship.
 
+mod reproduction;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -120,6 +122,11 @@ fn examine(castoff: &Castoff, example: &Example, tally: &mut Tally) {
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
     });
+    if example.reproducible {
+        tally.check(&format!("{name}: is the same bytes when it is built elsewhere"), || {
+            reproduction::reproduces(castoff, example, &setting)
+        });
+    }
     if let Some(registry) = &setting.registry {
         tally.check(&format!("{name}: its secret is nowhere in the store"), || {
             let holders = files_with(&castoff.root(), registry.token.as_bytes())?;
@@ -305,6 +312,7 @@ mod tests {
             absent: &["src", "app/node_modules/typescript", "go"],
             present: &["app", "greet"],
             user: None,
+            reproducible: false,
         };
         let files = ["app/main.js", "app/node_modules/typescript/x", "src", "golf"];
         let files = files.into_iter().map(str::to_owned).collect();

@@ -18,6 +18,8 @@ pub struct Example {
     pub present: &'static [&'static str],
     /// The user id its processes must have, where the image has an `id` to ask.
     pub user: Option<&'static str>,
+    /// Whether its own programs write the same bytes each time, so that its images must be equal.
+    pub reproducible: bool,
 }
 
 /// How to see that an image works.
@@ -39,6 +41,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["src", "out", "usr/bin", "root", "etc"],
         present: &["hello"],
         user: None,
+        reproducible: true,
     },
     Example {
         name: "go-server",
@@ -49,6 +52,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["usr", "bin", "go", "src", "root", "etc/passwd"],
         present: &["greet", "etc/ssl/certs/ca-certificates.crt"],
         user: None,
+        reproducible: false,
     },
     Example {
         name: "python-wheels",
@@ -59,6 +63,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["usr/bin/gcc", "usr/include/python3.11/Python.h", "wheels", "build", "root/.cache/pip"],
         present: &["srv/app/app/__main__.py"],
         user: Some("10001"),
+        reproducible: false,
     },
     Example {
         name: "node-api",
@@ -76,6 +81,7 @@ pub const EXAMPLES: &[Example] = &[
         ],
         present: &["app/dist/server.js", "app/node_modules/express/package.json"],
         user: Some("1000"),
+        reproducible: false,
     },
     Example {
         name: "react-nginx",
@@ -86,6 +92,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["app", "usr/local/bin/node", "usr/local/lib/node_modules", "usr/share/nginx/html/src"],
         present: &["usr/share/nginx/html/index.html", "etc/nginx/templates/default.conf.template"],
         user: None,
+        reproducible: false,
     },
     Example {
         name: "java-maven",
@@ -96,6 +103,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["usr/bin/mvn", "usr/bin/javac", "usr/share/maven", "src", "root/.m2"],
         present: &["app/leap.jar"],
         user: Some("10001"),
+        reproducible: false,
     },
     Example {
         name: "private-token",
@@ -106,6 +114,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["app/.npmrc", "app/npmrc", "run/secrets", "app/test"],
         present: &["app/node_modules/@acme/haiku/index.js", "app/server.js"],
         user: Some("1000"),
+        reproducible: false,
     },
     Example {
         name: "rust-self",
@@ -116,6 +125,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["usr", "opt", "build", "root", "lib64"],
         present: &["castoff", "etc/ssl/certs/ca-certificates.crt"],
         user: None,
+        reproducible: false,
     },
 ];
 
