@@ -6,6 +6,7 @@ mod arguments;
 mod cache;
 mod caches;
 mod calls;
+mod conformance;
 mod contexts;
 mod copies;
 mod devices;
