@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use anyhow::Context as _;
 use castoff_graph::{ImageOutput, VertexId};
 use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp, View};
-use castoff_oci::{Digest, MediaTypes, Platform};
+use castoff_oci::{Digest, MediaTypes, Platform, Reference};
 use castoff_solver::export::annotate::annotate;
 use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
 use castoff_solver::export::pack::{self, Pack, PackCompression, PackOptions, PackSource};
@@ -92,6 +93,7 @@ impl Exporter<'_> {
                 names: request.tags.clone(),
                 // Those of files are theirs alone.
                 annotations: request.annotations.clone(),
+                rewrite_timestamp: request.rewrite_timestamp,
                 ..ImageAttributes::default()
             }),
         }
@@ -116,8 +118,9 @@ impl Exporter<'_> {
         }
         self.item(step, &format!("writing image {}", images.id()), true);
         if attributes.store != Some(false) {
-            self.renamed |= set::tag(self.world, &images, &attributes.names)?;
-            for name in &attributes.names {
+            let names = names_in_store(attributes, &images)?;
+            self.renamed |= set::tag(self.world, &images, &names)?;
+            for name in &names {
                 self.item(step, &format!("naming to {name}"), true);
             }
         }
@@ -313,6 +316,19 @@ impl Exporter<'_> {
 
     fn item(&mut self, step: StepId, item: &str, done: bool) {
         (self.events)(Event::Status { step, item: item.to_owned(), current: 0, total: None, done });
+    }
+}
+
+/// Returns the names of an image in the store. One without a name may be called by its digest (B-106); that
+/// `name-canonical` adds such a name needs no entry, because the store finds every image by its digest.
+fn names_in_store(attributes: &ImageAttributes, images: &ImageSet) -> Result<Vec<Reference>, BuildError> {
+    match &attributes.dangling_name_prefix {
+        Some(prefix) if attributes.names.is_empty() => {
+            let name = format!("{prefix}@{}", images.descriptor().digest);
+            let name = name.parse().with_context(|| format!("dangling-name-prefix `{prefix}`"))?;
+            Ok(vec![name])
+        }
+        _ => Ok(attributes.names.clone()),
     }
 }
 

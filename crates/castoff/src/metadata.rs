@@ -24,6 +24,10 @@ pub struct About {
 }
 
 impl About {
+    fn names<'a>(&'a self, request: &'a BuildRequest) -> &'a [Reference] {
+        if self.names.is_empty() { &request.tags } else { &self.names }
+    }
+
     /// Returns what is told of an image in the store.
     pub fn of(images: &ImageSet) -> About {
         let created = images.images().iter().filter_map(|image| image.config.value().created.clone()).max();
@@ -43,6 +47,31 @@ impl About {
             names: names.to_vec(),
         }
     }
+}
+
+/// Writes the files of buildah and kaniko, in place: one of them may be `/dev/termination-log` (B-053, B-207).
+fn others(request: &BuildRequest, about: &About) -> Result<(), BuildError> {
+    let digest = about.descriptor.digest;
+    if let Some(path) = &request.about.iidfile_raw {
+        std::fs::write(path, about.config.unwrap_or(digest).hex())?;
+    }
+    if let Some(path) = &request.about.digest_file {
+        std::fs::write(path, digest.to_string())?;
+    }
+    let lines = |with_tag: bool| -> String {
+        let line = |name: &Reference| match name.tag().filter(|_| with_tag) {
+            Some(tag) => format!("{}:{tag}@{digest}\n", name.name()),
+            None => format!("{}@{digest}\n", name.name()),
+        };
+        about.names(request).iter().map(line).collect()
+    };
+    if let Some(path) = &request.about.image_name_with_digest_file {
+        std::fs::write(path, lines(false))?;
+    }
+    if let Some(path) = &request.about.image_name_tag_with_digest_file {
+        std::fs::write(path, lines(true))?;
+    }
+    Ok(())
 }
 
 /// BuildKit says when an image was made in its descriptor.
@@ -67,6 +96,9 @@ pub fn write(
         let id = about.and_then(|about| about.config).unwrap_or_else(|| images.id());
         write_file(path, &mut id.to_string().as_bytes())?;
     }
+    if let Some(about) = about {
+        others(request, about)?;
+    }
     let Some(path) = &request.metadata_file else { return Ok(()) };
     let mut metadata = json!({ "buildx.build.ref": build_reference(now_ms) });
     if request.metadata_warnings && !planned.warnings.is_empty() {
@@ -79,7 +111,7 @@ pub fn write(
         }
         metadata["containerimage.descriptor"] = json!(about.descriptor);
         metadata["containerimage.digest"] = json!(about.descriptor.digest.to_string());
-        let names = if about.names.is_empty() { &request.tags } else { &about.names };
+        let names = about.names(request);
         if !names.is_empty() {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             metadata["image.name"] = json!(names.join(","));

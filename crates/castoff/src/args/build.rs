@@ -40,6 +40,15 @@ pub struct BuildArgs {
     /// Write the image id to a file
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub iidfile: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment would become the help of the command")]
+    pub about: AboutArgs,
+    /// Times of 1970 in the image and in its new layers, as kaniko has it
+    #[arg(long)]
+    pub reproducible: bool,
+    /// This time, in seconds since 1970, in the image and at most in its new layers, as buildah has it
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, conflicts_with = "reproducible")]
+    pub timestamp: Option<i64>,
     /// Write facts about the result to a file, as JSON
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub metadata_file: Option<PathBuf>,
@@ -90,6 +99,23 @@ pub struct BuildArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment would become the help of the command")]
     pub unsupported: UnsupportedFlags,
+}
+
+/// Files about the result that buildah and kaniko write (B-053).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct AboutArgs {
+    /// Write the image id to a file, without its algorithm
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub iidfile_raw: Option<PathBuf>,
+    /// Write the digest of the manifest or index to a file
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub digest_file: Option<PathBuf>,
+    /// Write NAME@DIGEST to a file, a line for each name; of kaniko.
+    #[arg(long, hide = true, value_name = "FILE", allow_hyphen_values = true)]
+    pub image_name_with_digest_file: Option<PathBuf>,
+    /// Write NAME:TAG@DIGEST to a file, a line for each name; of kaniko.
+    #[arg(long, hide = true, value_name = "FILE", allow_hyphen_values = true)]
+    pub image_name_tag_with_digest_file: Option<PathBuf>,
 }
 
 /// `castoff plan`.

@@ -9,9 +9,10 @@ use castoff_solver::export::annotate::Annotation;
 use super::engine::EngineChoice;
 use super::fields::FieldError;
 use super::{
-    AnnotationError, BuildArgs, Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError, ContextSpec,
-    Entitlements, Environment, FileSpec, GlobalArgs, NamedContextSpec, OutputError, OutputSpec, PlanArgs,
-    SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError, annotation, fields, proxies, step,
+    AboutArgs, AnnotationError, BuildArgs, Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError,
+    ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs, NamedContextSpec, OutputError, OutputSpec,
+    PlanArgs, SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError, annotation, fields,
+    proxies, step,
 };
 
 /// A build that was asked for.
@@ -31,8 +32,12 @@ pub struct BuildRequest {
     pub ssh: Vec<SshSpec>,
     /// Which engine an image is loaded into.
     pub engine: EngineChoice,
+    /// Whether no file of a new layer is later than the epoch, in every image output.
+    pub rewrite_timestamp: bool,
     /// File for the image id.
     pub iidfile: Option<PathBuf>,
+    /// Further files about the result.
+    pub about: AboutArgs,
     /// File for facts about the result.
     pub metadata_file: Option<PathBuf>,
     /// Whether findings about the Dockerfile are in it (B-114).
@@ -207,7 +212,13 @@ impl BuildArgs {
         if let Some(flag) = self.unsupported.first() {
             return Err(RequestError::Unsupported(flag));
         }
-        let plan = plan_request(&self.path, &self.context, &self.steps, environment)?;
+        let mut plan = plan_request(&self.path, &self.context, &self.steps, environment)?;
+        // B-051, B-174
+        let epoch = if self.reproducible { Some(0) } else { self.timestamp };
+        let rewrite_timestamp = epoch.is_some();
+        if let Some(epoch) = epoch {
+            set(&mut plan.build_args, "SOURCE_DATE_EPOCH", &epoch.to_string());
+        }
         let tags = each("tag", &self.tag, |text| {
             let reference: Reference = text.parse()?;
             if reference.digest().is_some() { Err(ValueError::TagWithDigest) } else { Ok(reference) }
@@ -223,6 +234,7 @@ impl BuildArgs {
                 image.names.clone_from(&tags);
             }
             image.annotations.splice(0..0, annotations.iter().cloned());
+            image.rewrite_timestamp |= rewrite_timestamp;
         }
         for (output, text) in outputs.iter().zip(&self.output) {
             if let Some(image) = output.image() {
@@ -257,7 +269,9 @@ impl BuildArgs {
             secrets,
             ssh,
             engine: EngineChoice::of(environment),
+            rewrite_timestamp,
             iidfile: self.iidfile.clone(),
+            about: self.about.clone(),
             metadata_file: self.metadata_file.clone(),
             metadata_warnings: environment
                 .text("BUILDX_METADATA_WARNINGS")
@@ -296,7 +310,8 @@ impl BuildArgs {
             1 => {}
             _ => return Err(RequestError::StdoutTwice),
         }
-        if self.iidfile.is_some() && outputs.iter().any(OutputSpec::is_files) {
+        let of_image = self.iidfile.is_some() || self.about.iidfile_raw.is_some();
+        if of_image && outputs.iter().any(OutputSpec::is_files) {
             return Err(RequestError::IidfileOfFiles);
         }
         let nameless_push = outputs.iter().any(|output| match output {

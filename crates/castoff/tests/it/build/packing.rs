@@ -410,3 +410,65 @@ fn what_other_programs_write_is_read() {
         assert!(environment.contains("UMOCI=yes"), "{environment}");
     }
 }
+
+// B-053, B-207
+#[test]
+fn digests_are_written_where_buildah_and_kaniko_write_them() {
+    let kit = kit();
+    kit.write("digest", "of an earlier build, and longer than the one that is written now, which must not show at its end: no");
+    let files = ["--iidfile-raw", "raw", "--digest-file", "digest", "--iidfile", "id"];
+    let names = ["--image-name-with-digest-file", "names", "--image-name-tag-with-digest-file", "tags"];
+    let tags = ["-t", "example.invalid/a:1", "-t", "b"];
+    kit.build("FROM scratch\nCOPY file /\n", &[&files[..], &names, &tags].concat()).succeeds();
+    let image = kit.inspect("b");
+    let (id, digest) = (image["Id"].as_str().unwrap(), image["Digest"].as_str().unwrap());
+    assert_eq!((kit.read("id").as_str(), kit.read("digest").as_str()), (id, digest));
+    assert_eq!(format!("sha256:{}", kit.read("raw")), id);
+    assert_eq!(kit.read("names"), format!("example.invalid/a@{digest}\ndocker.io/library/b@{digest}\n"));
+    assert_eq!(
+        kit.read("tags"),
+        format!("example.invalid/a:1@{digest}\ndocker.io/library/b:latest@{digest}\n")
+    );
+    kit.build("FROM scratch\nCOPY file /\n", &["--iidfile-raw", "raw", "-o", "out"]).fails().says("iidfile");
+}
+
+// B-051, B-174
+#[test]
+fn one_flag_makes_an_image_without_times() {
+    let kit = kit();
+    let dockerfile = "FROM busybox\nCOPY file /\n";
+    for (flag, seconds, year) in
+        [("--reproducible", 0, "1970-01-01T00:00:00Z"), ("--timestamp=86400", 86400, "1970-01-02T00:00:00Z")]
+    {
+        kit.build(dockerfile, &[flag, "-t", "app", "-o", "type=oci,dest=out.tar", "-o", "type=image"])
+            .succeeds();
+        assert_eq!(kit.inspect("app")["Created"], year);
+        let layers = layers(&kit.path("out.tar"));
+        assert!(layers.last().unwrap().0.values().all(|file| file.mtime == seconds), "{flag}");
+        // Also in the store, where it is what is saved.
+        kit.castoff(&["save", "--format", "oci", "-o", "saved.tar", "app"]).succeeds();
+        assert_eq!(super::kit::layers(&kit.path("saved.tar")).last().unwrap().get("file").mtime, seconds);
+    }
+    kit.build(dockerfile, &["--timestamp=now"]).fails();
+}
+
+// B-104, B-106
+#[test]
+fn an_image_may_have_no_name_in_the_store_or_one_of_its_digest() {
+    let kit = kit();
+    let names = || kit.castoff(&["images", "-q"]).succeeds().text().lines().count();
+    let dockerfile = "FROM scratch\nCOPY file /\n";
+    let before = names();
+    kit.build(dockerfile, &["-t", "app", "-o", "type=cacheonly"]).succeeds();
+    kit.build(dockerfile, &["-o", "type=image,name=app,store=false"]).succeeds();
+    assert_eq!(names(), before);
+    let cached =
+        kit.build(dockerfile, &["-o", "type=image,dangling-name-prefix=dangling", "--digest-file", "digest"]);
+    assert_eq!(cached.succeeds().cached(), ["COPY file /"]);
+    let digest = kit.read("digest");
+    assert_eq!(kit.inspect(&format!("dangling@{digest}"))["Digest"], *digest);
+    assert_eq!(names(), before + 1);
+    kit.build(dockerfile, &["-o", "type=image,dangling-name-prefix=UPPER"])
+        .fails()
+        .says("dangling-name-prefix `UPPER`");
+}
