@@ -203,6 +203,9 @@ pub struct Descriptor {
     /// Platform, on entries of an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// The content itself in base64, when it is embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 impl Descriptor {
@@ -215,6 +218,7 @@ impl Descriptor {
             urls: Vec::new(),
             annotations: IndexMap::new(),
             platform: None,
+            data: None,
         }
     }
 }

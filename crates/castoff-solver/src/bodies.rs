@@ -1,7 +1,7 @@
 //! Bodies of layers: getting hold of a layer as a directory, as a tar, or as something to look into.
 //!
-//! A layer of a base image starts as a descriptor. It is downloaded when somebody needs its bytes and
-//! unpacked when somebody needs its files; download, verification, decompression, hashing and
+//! A layer of a base image, or of a step that a shared cache has, starts as a descriptor. It is downloaded when
+//! somebody needs its bytes and unpacked when somebody needs its files; download, verification, decompression, hashing and
 //! unpacking are one pass of stacked readers. Layers of our own have the body their step made.
 
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use crate::World;
 use crate::driver::Messenger;
 use crate::event::{Event, StepId};
 use crate::lowers::Images;
+use crate::shared_cache::{CachedLayer, Counted, SharedCacheError};
 
 /// One layer of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,40 @@ pub struct BaseLayer {
     pub step: Option<StepId>,
 }
 
+/// Where the bytes of a layer can be fetched.
+pub(crate) enum Origin {
+    /// A registry that has the base image.
+    Base(BaseLayer),
+    /// A shared cache that has the result of a step.
+    Cache(CachedLayer),
+}
+
+impl Origin {
+    /// Returns the digest of the blob.
+    pub(crate) fn digest(&self) -> Digest {
+        match self {
+            Origin::Base(layer) => layer.descriptor.digest,
+            Origin::Cache(layer) => layer.descriptor.digest,
+        }
+    }
+
+    /// Returns what the blob unpacks to.
+    pub(crate) fn diff_id(&self) -> DiffId {
+        match self {
+            Origin::Base(layer) => layer.diff_id,
+            Origin::Cache(layer) => layer.diff.diff_id,
+        }
+    }
+
+    /// Returns the size of what the blob unpacks to, in bytes, where it is known.
+    pub(crate) fn size(&self) -> Option<u64> {
+        match self {
+            Origin::Base(_) => None,
+            Origin::Cache(layer) => Some(layer.diff.size),
+        }
+    }
+}
+
 /// Why a layer could not be brought into the wanted form.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -54,6 +89,25 @@ pub enum BodyError {
         /// Why.
         #[source]
         source: castoff_registry::RegistryError,
+    },
+    /// A shared cache does not give what it said it has.
+    #[error("fetching layer `{digest}` from {cache}")]
+    Cache {
+        /// Which blob.
+        digest: Digest,
+        /// Which cache.
+        cache: String,
+        /// Why.
+        #[source]
+        source: Box<SharedCacheError>,
+    },
+    /// A layer has another size than its origin says.
+    #[error("layer `{digest}` unpacks to another size than {expected} bytes")]
+    Size {
+        /// Which blob.
+        digest: Digest,
+        /// What the origin says.
+        expected: u64,
     },
     /// Reading or writing bytes failed.
     #[error("reading layer `{digest}`")]
@@ -128,6 +182,7 @@ pub enum BodyError {
 pub struct Bodies<'w> {
     pub(crate) world: &'w World,
     bases: Mutex<HashMap<LayerId, BaseLayer>>,
+    cached: Mutex<HashMap<LayerId, CachedLayer>>,
     pub(crate) trees: Mutex<HashMap<LayerId, Arc<Tree>>>,
     /// One lock per layer, so that two steps of one build do not unpack the same base.
     pub(crate) making: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
@@ -140,6 +195,7 @@ impl<'w> Bodies<'w> {
         Bodies {
             world,
             bases: Mutex::default(),
+            cached: Mutex::default(),
             trees: Mutex::default(),
             making: Mutex::default(),
             images: Mutex::default(),
@@ -156,6 +212,43 @@ impl<'w> Bodies<'w> {
     /// Returns the base layer of this id, if it is one.
     pub fn base(&self, id: &LayerId) -> Option<BaseLayer> {
         lock(&self.bases).get(id).cloned()
+    }
+
+    /// Makes it known that a shared cache has a layer.
+    pub(crate) fn add_cached(&self, layer: CachedLayer) {
+        lock(&self.cached).insert(LayerId::of_diff(layer.diff.diff_id), layer);
+    }
+
+    /// Returns where the bytes of a layer can be fetched.
+    pub(crate) fn origin(&self, id: &LayerId) -> Option<Origin> {
+        let cached = || lock(&self.cached).get(id).cloned().map(Origin::Cache);
+        self.base(id).map(Origin::Base).or_else(cached)
+    }
+
+    /// Returns whether only a shared cache has the bytes of a layer.
+    pub fn is_remote(&self, layer: &SnapshotLayer) -> bool {
+        match layer {
+            SnapshotLayer::Stored(id) => {
+                !self.is_present(id) && matches!(self.origin(id), Some(Origin::Cache(_)))
+            }
+            SnapshotLayer::Directory(_) => false,
+        }
+    }
+
+    /// Fetches a layer that only a shared cache has.
+    pub fn fetch_remote(&self, layer: &SnapshotLayer, messenger: &Messenger) -> Result<(), BodyError> {
+        match layer {
+            SnapshotLayer::Stored(id) => self.materialise(id, messenger),
+            SnapshotLayer::Directory(_) => Ok(()),
+        }
+    }
+
+    /// Makes sure that the bytes of a layer of our own are on this machine.
+    pub(crate) fn materialise(&self, id: &LayerId, messenger: &Messenger) -> Result<(), BodyError> {
+        if !self.is_present(id) && matches!(self.origin(id), Some(Origin::Cache(_))) {
+            self.tar(id, messenger)?;
+        }
+        Ok(())
     }
 
     /// Returns whether the layer's bytes are on this machine in any form.
@@ -229,7 +322,7 @@ impl<'w> Bodies<'w> {
     /// Returns the diff id of a layer where that takes no work.
     pub(crate) fn known_diff_id(&self, id: &LayerId) -> Option<DiffId> {
         let known = self.world.store.layer_diff(id).map(|diff| diff.diff_id);
-        known.or_else(|| Some(self.base(id)?.diff_id))
+        known.or_else(|| Some(self.origin(id)?.diff_id()))
     }
 
     fn tree(&self, layer: &SnapshotLayer, messenger: &Messenger) -> Result<Arc<Tree>, BodyError> {
@@ -261,7 +354,7 @@ impl<'w> Bodies<'w> {
             Some(file) => match TarIndex::build(&file) {
                 Ok(index) => Some((file, index)),
                 // What is wrong with a foreign tar, unpacking says better.
-                Err(_) if self.base(id).is_some() => None,
+                Err(_) if self.origin(id).is_some() => None,
                 Err(source) => return Err(BodyError::Index { layer: id.to_string(), source }),
             },
         };
@@ -298,15 +391,32 @@ impl<'w> Bodies<'w> {
             return Ok((path, Vec::new()));
         }
         let Some(diff_id) = self.known_diff_id(id) else { return Err(BodyError::Missing(id.to_string())) };
-        let (digest, reader): (Digest, Box<dyn Read + Send>) = match store.open_blob(&diff_id.0)? {
-            Some(file) => (diff_id.0, Box::new(file)),
-            None => {
-                let Some(base) = self.base(id) else { return Err(BodyError::Missing(id.to_string())) };
-                (base.descriptor.digest, self.open_base(&base, messenger)?)
-            }
-        };
+        if let Some(file) = store.open_blob(&diff_id.0)? {
+            return self.unpack(id, diff_id, diff_id.0, Box::new(file));
+        }
+        let Some(origin) = self.origin(id) else { return Err(BodyError::Missing(id.to_string())) };
+        self.fetched(&origin, || {
+            let reader = self.open_origin(&origin, messenger)?;
+            self.unpack(id, diff_id, origin.digest(), reader)
+        })
+    }
+
+    /// Unpacks a layer that is in a blob.
+    fn unpack(
+        &self,
+        id: &LayerId,
+        diff_id: DiffId,
+        digest: Digest,
+        reader: Box<dyn Read + Send + '_>,
+    ) -> Result<(PathBuf, Vec<Vec<u8>>), BodyError> {
+        let store = &self.world.store;
         let stream = |source| BodyError::Stream { digest, source };
         let (_, plain) = castoff_layer::decompress(reader).map_err(stream)?;
+        let limit = self.origin(id).and_then(|origin| origin.size());
+        let plain: Box<dyn Read + Send + '_> = match limit {
+            Some(size) => Box::new(plain.take(size.saturating_add(1))),
+            None => plain,
+        };
         let mut hashed = HashingReader { inner: plain, hasher: Hasher::new(), bytes: 0 };
         let active = store.prepare_layer()?;
         let applied = castoff_layer::apply(&mut hashed, active.fs(), &self.apply_options())
@@ -315,6 +425,9 @@ impl<'w> Bodies<'w> {
         io::copy(&mut hashed, &mut io::sink()).map_err(stream)?;
         let size = hashed.bytes;
         let actual = DiffId(hashed.hasher.finish());
+        if let Some(expected) = limit.filter(|limit| *limit != size) {
+            return Err(BodyError::Size { digest, expected });
+        }
         if actual != diff_id {
             return Err(BodyError::DiffId { digest, expected: diff_id, actual });
         }
@@ -322,6 +435,33 @@ impl<'w> Bodies<'w> {
         let path = active.commit(id)?;
         store.set_layer_diff(id, LayerDiff { diff_id, size })?;
         Ok((path, applied.implied))
+    }
+
+    /// Does what fetches and verifies a layer. When a shared cache was wrong, its step is of no cache any more.
+    pub(crate) fn fetched<T>(
+        &self,
+        origin: &Origin,
+        work: impl FnOnce() -> Result<T, BodyError>,
+    ) -> Result<T, BodyError> {
+        let result = work();
+        let Origin::Cache(layer) = origin else { return result };
+        let store = &self.world.store;
+        match &result {
+            Ok(_) => {
+                store.set_layer_diff(&LayerId::of_diff(layer.diff.diff_id), layer.diff)?;
+                if let Some(variant) = &layer.variant
+                    && store.blob(&layer.descriptor.digest).is_some()
+                {
+                    store.set_compressed(&layer.diff.diff_id, variant, &layer.descriptor.digest)?;
+                }
+            }
+            Err(_) if self.world.cancel.is_cancelled() => {}
+            Err(_) => {
+                self.world.shared_caches.refuse(layer.key);
+                lock(&self.cached).remove(&LayerId::of_diff(layer.diff.diff_id));
+            }
+        }
+        result
     }
 
     fn apply_options(&self) -> ApplyOptions {
@@ -360,6 +500,38 @@ impl<'w> Bodies<'w> {
         }))
     }
 
+    /// Opens the blob of a layer that is fetched, as [`Bodies::open_base`].
+    pub(crate) fn open_origin(
+        &self,
+        origin: &Origin,
+        messenger: &Messenger,
+    ) -> Result<Box<dyn Read + Send + '_>, BodyError> {
+        let layer = match origin {
+            Origin::Base(base) => return self.open_base(base, messenger),
+            Origin::Cache(layer) => layer,
+        };
+        let world = self.world;
+        let digest = layer.descriptor.digest;
+        if let Some(file) = world.store.open_blob(&digest)? {
+            return Ok(Box::new(file));
+        }
+        let cache = world.shared_caches.cache(layer);
+        let remote = cache.open_blob(&layer.descriptor).map_err(|source| BodyError::Cache {
+            digest,
+            cache: cache.name(),
+            source: Box::new(source),
+        })?;
+        let counted = Counted { inner: remote, ledger: &world.shared_caches.ledger, clock: world.clock };
+        Ok(Box::new(Download {
+            // One byte more shows that it is larger than it should be.
+            inner: Box::new(counted.take(layer.descriptor.size.saturating_add(1))),
+            writer: Some(world.store.blob_writer()?),
+            digest,
+            cancelled: world.cancel.clone(),
+            progress: Some(Progress::new(layer.step, &layer.descriptor, messenger.clone())),
+        }))
+    }
+
     /// Makes sure the blob of a base layer is in the store, without unpacking it.
     pub fn fetch(&self, base: &BaseLayer, messenger: &Messenger) -> Result<(), BodyError> {
         let mut reader = self.open_base(base, messenger)?;
@@ -379,7 +551,8 @@ impl<'w> Bodies<'w> {
             return Ok(LayerDiff { diff_id: DiffId(tar.digest), size: tar.size });
         }
         let Some(path) = self.world.store.layer_dir(id) else {
-            return Err(BodyError::Missing(id.to_string()));
+            let cached = lock(&self.cached).get(id).map(|layer| layer.diff);
+            return cached.ok_or_else(|| BodyError::Missing(id.to_string()));
         };
         let counter = self.write_directory(id, &path, CountingHasher { hasher: Hasher::new(), size: 0 })?;
         let diff = LayerDiff { diff_id: DiffId(counter.hasher.finish()), size: counter.size };
@@ -427,6 +600,8 @@ impl<'w> Bodies<'w> {
     /// Returns a layer that differs from this one only in its times: none is later than `epoch`, in
     /// seconds since 1970 (B-170).
     pub fn clamped(&self, id: &LayerId, epoch: i64) -> Result<LayerId, BodyError> {
+        let (messenger, _nobody) = Messenger::channel();
+        self.materialise(id, &messenger)?;
         let variant = format!("clamped-{epoch}");
         let before = self.diff(id)?;
         if let Some(blob) = self.world.store.compressed(&before.diff_id, &variant) {
@@ -540,15 +715,15 @@ impl Write for CountingHasher {
 }
 
 /// A download that becomes a blob of the store when it has been read to its end.
-struct Download {
-    inner: Box<dyn Read + Send>,
+struct Download<'a> {
+    inner: Box<dyn Read + Send + 'a>,
     writer: Option<BlobWriter>,
     digest: Digest,
     cancelled: castoff_sandbox::Cancel,
     progress: Option<Progress>,
 }
 
-impl Read for Download {
+impl Read for Download<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.cancelled.is_cancelled() {
             return Err(io::Error::other("stopped"));

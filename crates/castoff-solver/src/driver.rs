@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use castoff_graph::{BuildGraph, Op, SourceOp, VertexId};
+use castoff_graph::{BuildGraph, CacheKey, Op, SourceOp, VertexId};
 use castoff_oci::Hasher;
 use crossbeam_channel::{Receiver, Sender};
 
@@ -15,6 +15,7 @@ use crate::bodies::{Bodies, SnapshotLayer};
 use crate::event::{Event, Outcome, StepId};
 use crate::lookup::Pending;
 use crate::schedule::{Action, Limits, Message, Schedule, VertexResult};
+use crate::shared_cache::{Upload, UploadQueue};
 use crate::step::StepError;
 use crate::{World, execute, lookup};
 
@@ -29,6 +30,8 @@ pub struct SolveOptions {
     /// SOURCE_DATE_EPOCH in seconds since 1970: the time of directories and here-documents that a COPY
     /// creates.
     pub epoch: Option<i64>,
+    /// Where steps that are done are put, so that they get into shared caches.
+    pub uploads: Option<UploadQueue>,
 }
 
 /// What became of the graph.
@@ -127,6 +130,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) parents: BTreeSet<VertexId>,
     results: Vec<OnceLock<VertexResult>>,
     pending: Vec<OnceLock<Pending>>,
+    /// The key of each step's result, and the one by definition when it has one.
+    keys: Vec<OnceLock<(CacheKey, Option<CacheKey>)>>,
 }
 
 impl Shared<'_> {
@@ -142,6 +147,23 @@ impl Shared<'_> {
 
     pub(crate) fn pending(&self, id: VertexId) -> &Pending {
         self.pending[id.0 as usize].get().expect("a vertex is executed after its look-up missed")
+    }
+
+    /// Remembers the keys of a step, for who uploads it.
+    pub(crate) fn set_keys(&self, id: VertexId, key: CacheKey, definition: Option<CacheKey>) {
+        let _first = self.keys[id.0 as usize].set((key, definition));
+    }
+
+    /// Lets a step that is done get into shared caches.
+    fn upload(&self, id: VertexId, result: &VertexResult, in_result: &BTreeSet<VertexId>) {
+        let Some(queue) = &self.options.uploads else { return };
+        let Some((key, definition)) = self.keys[id.0 as usize].get().copied() else { return };
+        let Some(layer) = result.layer.clone() else { return };
+        let is_local = |from: VertexId| matches!(self.graph.vertex(from).op, Op::Source(SourceOp::Local(_)));
+        let reads = crate::recipe::reads(&self.graph.vertex(id).op);
+        let stands_alone = reads.iter().all(|read| is_local(read.from));
+        let in_result = in_result.contains(&id);
+        queue.put(Upload { key, definition, layer, in_result, stands_alone });
     }
 
     pub(crate) fn step(&self, id: VertexId) -> StepId {
@@ -217,10 +239,13 @@ pub fn solve(
         parents: needed.iter().filter_map(|id| graph.vertex(*id).op.parent()).collect(),
         results: (0..graph.len()).map(|_| OnceLock::new()).collect(),
         pending: (0..graph.len()).map(|_| OnceLock::new()).collect(),
+        keys: (0..graph.len()).map(|_| OnceLock::new()).collect(),
     };
+    let in_result = stacks(graph, roots);
     announce(&shared, &needed, events);
     let limits = Limits { jobs: world.machine.jobs, look_ups: world.machine.jobs.max(4) };
     let mut schedule = Schedule::new(graph, roots, limits);
+    let refused = world.shared_caches.refusals();
     let (sender, receiver) = crossbeam_channel::bounded(BACKLOG);
     let first_error = std::thread::scope(|scope| {
         let mut first_error = None;
@@ -230,6 +255,8 @@ pub fn solve(
                 match action {
                     Action::LookUp(id) => spawn(scope, &shared, &sender, id, look_up),
                     Action::Execute(id) => spawn(scope, &shared, &sender, id, execute_vertex),
+                    // When a cache was wrong the build is done again: the others may go on.
+                    Action::Stop if world.shared_caches.refusals() > refused => {}
                     Action::Stop => world.cancel.cancel(),
                     // What never began has no end to speak of.
                     Action::Abandon(_) => {}
@@ -244,7 +271,9 @@ pub fn solve(
                     continue;
                 }
                 Inbox::Failed(id, error) => {
-                    let stopped = matches!(*error, StepError::Cancelled) || first_error.is_some();
+                    let stopped = matches!(*error, StepError::Cancelled)
+                        || first_error.is_some()
+                        || world.shared_caches.refusals() > refused;
                     let outcome = if stopped {
                         Outcome::Cancelled
                     } else {
@@ -259,6 +288,7 @@ pub fn solve(
             if let Message::Found(id, result) | Message::Executed(id, result) = &message {
                 let _first = shared.results[id.0 as usize].set(result.clone());
                 finish_event(&shared, *id, result, events);
+                shared.upload(*id, result, &in_result);
             }
             actions = schedule.on(message);
             if world.cancel.is_cancelled() {
@@ -281,6 +311,12 @@ pub fn solve(
         None if world.cancel.is_cancelled() => Err(SolveError::Cancelled),
         None => Ok(Solved { results: shared.results.into_iter().map(OnceLock::into_inner).collect() }),
     }
+}
+
+/// Returns the vertices whose layers are in one of the roots.
+fn stacks(graph: &BuildGraph, roots: &[VertexId]) -> BTreeSet<VertexId> {
+    let parent = |id: &VertexId| graph.vertex(*id).op.parent();
+    roots.iter().flat_map(|root| std::iter::successors(Some(*root), parent)).collect()
 }
 
 /// Whether a vertex has no line of its own in progress output, as in BuildKit.

@@ -26,6 +26,7 @@ mod recipe;
 mod redact;
 mod resolve;
 pub mod schedule;
+pub mod shared_cache;
 mod step;
 mod world;
 

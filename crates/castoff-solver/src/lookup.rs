@@ -21,6 +21,7 @@ use crate::machine_root;
 use crate::missing;
 use crate::recipe::{Known, Read, ReadPart, reads, recipe};
 use crate::schedule::VertexResult;
+use crate::shared_cache;
 use crate::step::StepError;
 use crate::{LocalDirectory, World};
 
@@ -187,6 +188,14 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
             && let Some(found) = stored(shared, id, target)?
         {
             remember(shared, id, target);
+            shared.set_keys(id, target, Some(key));
+            return Ok(Answer::Found(found));
+        }
+        if !vertex.ignore_cache
+            && let Some((found, target)) = shared_cache::look_up(shared, id, key, &recipe_now, messenger)?
+        {
+            remember(shared, id, target);
+            shared.set_keys(id, target, Some(key));
             return Ok(Answer::Found(found));
         }
         definition = Some(key);
@@ -202,9 +211,14 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         recipe_now = recipe(op, parent, &known);
         key = recipe_now.key();
     }
-    if !vertex.ignore_cache
-        && let Some(found) = stored(shared, id, key)?
-    {
+    shared.set_keys(id, key, definition);
+    let found = match stored_unless_ignored(shared, id, key)? {
+        None if !vertex.ignore_cache => {
+            shared_cache::look_up(shared, id, key, &recipe_now, messenger)?.map(|(found, _)| found)
+        }
+        found => found,
+    };
+    if let Some(found) = found {
         if let Some(definition) = definition {
             put_alias(shared.world, definition, key, &vertex.name)?;
         }
@@ -258,6 +272,14 @@ pub(crate) fn stored(
         created_ms: record.created_ms,
         cached: true,
     }))
+}
+
+fn stored_unless_ignored(
+    shared: &Shared<'_>,
+    id: VertexId,
+    key: CacheKey,
+) -> Result<Option<VertexResult>, StepError> {
+    if shared.graph.vertex(id).ignore_cache { Ok(None) } else { stored(shared, id, key) }
 }
 
 /// Remembers what the step in this place came to, so that the next miss is explained by comparison with

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,19 +85,34 @@ impl Bodies<'_> {
         if let Some(tar) = self.stored_tar(id) {
             return Ok(Some(tar));
         }
-        let (Some(diff_id), Some(base)) = (self.known_diff_id(id), self.base(id)) else { return Ok(None) };
-        let digest = base.descriptor.digest;
+        let (Some(diff_id), Some(origin)) = (self.known_diff_id(id), self.origin(id)) else {
+            return Ok(None);
+        };
+        let digest = origin.digest();
         let stream = |source| BodyError::Stream { digest, source };
-        let (_, mut plain) = castoff_layer::decompress(self.open_base(&base, messenger)?).map_err(stream)?;
-        let mut writer = self.world.store.blob_writer()?;
-        io::copy(&mut plain, &mut writer).map_err(stream)?;
-        match writer.finish(Some(diff_id.0)) {
-            Ok(tar) => Ok(Some(tar)),
-            Err(BlobError::Mismatch { actual, .. }) => {
-                Err(BodyError::DiffId { digest, expected: diff_id, actual: DiffId(actual) })
+        self.fetched(&origin, || {
+            let (_, mut plain) =
+                castoff_layer::decompress(self.open_origin(&origin, messenger)?).map_err(stream)?;
+            let mut writer = self.world.store.blob_writer()?;
+            match origin.size() {
+                None => io::copy(&mut plain, &mut writer).map_err(stream)?,
+                Some(expected) => {
+                    let copied = io::copy(&mut plain.take(expected.saturating_add(1)), &mut writer);
+                    let size = copied.map_err(stream)?;
+                    if size != expected {
+                        return Err(BodyError::Size { digest, expected });
+                    }
+                    size
+                }
+            };
+            match writer.finish(Some(diff_id.0)) {
+                Ok(tar) => Ok(Some(tar)),
+                Err(BlobError::Mismatch { actual, .. }) => {
+                    Err(BodyError::DiffId { digest, expected: diff_id, actual: DiffId(actual) })
+                }
+                Err(error) => Err(error.into()),
             }
-            Err(error) => Err(error.into()),
-        }
+        })
     }
 
     /// Returns where the image that shows a tar is mounted, or nothing when it cannot be shown so.

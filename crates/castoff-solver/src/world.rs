@@ -15,6 +15,7 @@ use castoff_ssh::Agent;
 use castoff_store::Store;
 
 use crate::fetch::git::GitProgram;
+use crate::shared_cache::SharedCaches;
 
 /// Everything effectful that a build is given.
 pub struct World {
@@ -22,6 +23,8 @@ pub struct World {
     pub store: Store,
     /// Where images come from when the store does not have them.
     pub registry: castoff_registry::Client,
+    /// Caches that are asked for steps that the store does not have.
+    pub shared_caches: SharedCaches,
     /// The build context and the named contexts that are directories.
     pub locals: BTreeMap<LocalName, LocalDirectory>,
     /// Secrets by id.

@@ -2,8 +2,10 @@
 
 mod definition;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use castoff_dockerfile::lint::{self, LintOptions, Preset};
 use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
@@ -12,6 +14,7 @@ use castoff_oci::{Digest, Platform, Reference};
 use castoff_plan::{Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
 use castoff_solver::export::image;
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
+use castoff_solver::shared_cache::{CacheExport, UploadQueue, Uploader};
 use castoff_solver::{
     Bodies, Event, Outcome, SecretValue, SolveError, SolveOptions, Solved, StepError, StepId, World, import,
     resolve, solve,
@@ -19,6 +22,7 @@ use castoff_solver::{
 
 use crate::agents;
 use crate::args::{BuildRequest, PlanRequest, SecretSource, SecretSpec};
+use crate::caches;
 use crate::check;
 use crate::context::{self, DockerfileText};
 use crate::devices;
@@ -116,17 +120,85 @@ pub fn build(
     export::refuse_deletion(request)?;
     world.secrets = secrets(&request.secrets)?;
     world.agents = agents::load(&request.ssh)?;
-    let planned = plan(&request.plan, world, events)?;
+    let mut planned = plan(&request.plan, world, events)?;
     platforms::settle(&planned, world)?;
     devices::settle(&planned, &request.plan.entitlements.devices, world)?;
+    world.shared_caches = caches::imports(request, &mut planned.next_step, events);
+    let exports = caches::exports(request, &mut planned.next_step, events)?;
     let bodies = Bodies::new(world);
-    let outputs = solve_and_export(request, &planned, world, &bodies, events);
+    let outputs = with_caches(request, planned, &exports, world, &bodies, events);
     // What finished stays, whatever became of the rest. A build that wrote nothing does not wait for
     // what others have written to the disk.
-    if outputs.as_ref().map_or(true, |outputs| outputs.wrote) {
+    if outputs.as_ref().map_or(true, |(outputs, _)| outputs.wrote) {
         world.store.sync()?;
     }
-    Ok(Built { images: outputs?.images, warnings: planned.warnings, dockerfile: planned.dockerfile })
+    let (outputs, planned) = outputs?;
+    Ok(Built { images: outputs.images, warnings: planned.warnings, dockerfile: planned.dockerfile })
+}
+
+/// Builds while steps that are done are uploaded, and waits for these whatever becomes of the build.
+fn with_caches(
+    request: &BuildRequest,
+    planned: Planned,
+    exports: &[CacheExport],
+    world: &World,
+    bodies: &Bodies<'_>,
+    events: &mut dyn FnMut(Event),
+) -> Result<(Outputs, Planned), BuildError> {
+    // The steps of the caches come last; their numbers are the first that nobody else took.
+    let free = Cell::new(planned.next_step);
+    let events = &mut |event: Event| {
+        if let Event::Planned { step, .. } = &event {
+            free.set(free.get().max(step.0 + 1));
+        }
+        events(event);
+    };
+    let stop = Arc::default();
+    std::thread::scope(|scope| {
+        let uploader = Uploader::start(scope, exports, world, bodies, stop);
+        let outputs = attempts(request, planned, world, bodies, &uploader, events);
+        let step = StepId(free.get());
+        caches::begin_export(exports, step, events);
+        let before = (world.clock)();
+        let reports = uploader.finish(matches!(outputs, Err(BuildError::Interrupted)));
+        let failed = caches::end_export(reports, (world.clock)() - before, step, events);
+        caches::summary(world, StepId(free.get()), events);
+        match (outputs, failed) {
+            (Ok(_), Some(error)) => Err(error.into()),
+            (outputs, _) => outputs,
+        }
+    })
+}
+
+/// Builds, and again when a shared cache did not give what it had promised: without that result.
+fn attempts(
+    request: &BuildRequest,
+    mut planned: Planned,
+    world: &World,
+    bodies: &Bodies<'_>,
+    uploader: &Uploader<'_>,
+    events: &mut dyn FnMut(Event),
+) -> Result<(Outputs, Planned), BuildError> {
+    loop {
+        let refused = world.shared_caches.refusals();
+        let mut used = planned.next_step;
+        let counted = &mut |event: Event| {
+            if let Event::Planned { step, .. } = &event {
+                used = used.max(step.0 + 1);
+            }
+            events(event);
+        };
+        match solve_and_export(request, &planned, world, bodies, uploader, counted) {
+            Err(error) if world.shared_caches.refusals() == refused || world.cancel.is_cancelled() => {
+                return Err(error);
+            }
+            Err(error) => {
+                caches::tell(&format!("{error:#}; the build goes on without that result"), &mut used, events);
+                planned.next_step = used;
+            }
+            Ok(outputs) => return Ok((outputs, planned)),
+        }
+    }
 }
 
 fn solve_and_export(
@@ -134,9 +206,11 @@ fn solve_and_export(
     planned: &Planned,
     world: &World,
     bodies: &Bodies<'_>,
+    uploader: &Uploader<'_>,
     events: &mut dyn FnMut(Event),
 ) -> Result<Outputs, BuildError> {
-    let solved = solve_plan(planned, &roots(&planned.plan), world, bodies, events)?;
+    let uploads = Some(uploader.queue());
+    let solved = solve_plan(planned, &roots(&planned.plan), world, bodies, uploads, events)?;
     let step = StepId(planned.next_step + planned.plan.graph.len() as u32);
     export::outputs(request, planned, &solved, world, bodies, step, events)
 }
@@ -298,7 +372,7 @@ fn roots(plan: &Plan) -> Vec<VertexId> {
     plan.outputs.iter().map(|output| output.vertex).collect()
 }
 
-/// Solves the vertices of a plan.
+/// Solves the vertices of a plan. Steps that are done are put into `uploads`.
 ///
 /// # Errors
 /// The first step that failed, with its place.
@@ -307,12 +381,14 @@ pub fn solve_plan(
     roots: &[VertexId],
     world: &World,
     bodies: &Bodies<'_>,
+    uploads: Option<UploadQueue>,
     events: &mut dyn FnMut(Event),
 ) -> Result<Solved, BuildError> {
     let options = SolveOptions {
         first_step: planned.next_step,
         scope: planned.scope.clone(),
         epoch: planned.plan.outputs[0].epoch,
+        uploads,
     };
     solve(&planned.plan.graph, roots, world, bodies, &options, events).map_err(|error| match error {
         SolveError::Cancelled => BuildError::Interrupted,

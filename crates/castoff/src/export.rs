@@ -105,6 +105,9 @@ impl Exporter<'_> {
     }
 
     fn store(&mut self, attributes: &ImageAttributes) -> Result<ImageSet, BuildError> {
+        if attributes.store != Some(false) {
+            self.fetch_cached()?;
+        }
         let step = self.begin("exporting to image");
         self.item(step, "exporting layers", false);
         let images = self.images(step, attributes)?;
@@ -150,6 +153,28 @@ impl Exporter<'_> {
             (self.events)(Event::Finished { step, outcome: Outcome::Failed { message: error.to_string() } });
         }
         images
+    }
+
+    /// Fetches the layers of the images that shared caches have: an image of the store does not depend on them.
+    fn fetch_cached(&mut self) -> Result<(), BuildError> {
+        let (planned, solved, world, bodies) = (self.planned, self.solved, self.world, self.bodies);
+        let result = |id: VertexId| solved.result(id).expect("what an output needs is solved").clone();
+        let mut missing = Vec::new();
+        for output in &planned.plan.outputs {
+            let layers = snapshot(&planned.plan.graph, world, output.vertex, &result)?;
+            missing.extend(layers.into_iter().filter(|layer| bodies.is_remote(layer)));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let step = self.begin("importing layers");
+        self.work(step, |messenger| {
+            for layer in &missing {
+                bodies.fetch_remote(layer, messenger)?;
+            }
+            Ok(None)
+        })
+        .map(drop)
     }
 
     /// Returns the epoch of an output: its own, or that of the build, which is that of all platforms.

@@ -6,6 +6,7 @@
 mod agents;
 pub mod args;
 pub mod build;
+mod caches;
 pub mod call;
 pub mod check;
 pub mod command;

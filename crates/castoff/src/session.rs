@@ -56,6 +56,7 @@ pub fn open(
     let world = World {
         store,
         registry,
+        shared_caches: Default::default(),
         locals: Default::default(),
         secrets: Default::default(),
         git: git(environment),

@@ -63,6 +63,17 @@ impl Default for PackOptions {
     }
 }
 
+impl PackOptions {
+    /// Returns the name under which the store remembers a layer that was compressed so.
+    pub(crate) fn variant(&self) -> Option<String> {
+        match self.compression {
+            PackCompression::Uncompressed | PackCompression::Estargz => None,
+            PackCompression::Gzip => Some(format!("gzip-{}", self.level.unwrap_or(6))),
+            PackCompression::Zstd => Some(format!("zstd-{}", self.level.unwrap_or(3))),
+        }
+    }
+}
+
 /// What packing works with.
 #[derive(Clone, Copy)]
 pub struct PackSource<'a> {
@@ -329,7 +340,7 @@ fn is_attestation(entry: &Descriptor) -> bool {
 /// Returns a layer in the wanted compression, and its diff id where that is another one than in the store. A
 /// layer of a base image that is compressed already is used as it is unless `force` is set, and is only named
 /// (B-108); any other is in the store after this.
-fn layer_blob(
+pub(crate) fn layer_blob(
     layer: &ImageLayer,
     options: &PackOptions,
     source: PackSource<'_>,
@@ -345,12 +356,13 @@ fn layer_blob(
             bodies.directory(&layer.id, messenger)?;
         }
     }
+    bodies.materialise(&layer.id, messenger)?;
     let diff = bodies.diff(&layer.id)?;
     let media_type = |compression| options.media_types.layer(compression);
     let blob = |media_type, digest, size| {
         (PackedBlob { descriptor: Descriptor::new(media_type, digest, size), base: None }, None)
     };
-    let (media_type, compression, variant) = match options.compression {
+    let (media_type, compression) = match options.compression {
         PackCompression::Uncompressed => {
             if world.store.blob(&diff.diff_id.0).is_none() {
                 let mut writer = world.store.blob_writer()?;
@@ -360,15 +372,10 @@ fn layer_blob(
             return Ok(blob(media_type(LayerCompression::None), diff.diff_id.0, diff.size));
         }
         PackCompression::Estargz => return estargz_blob(layer, diff.diff_id, options, source),
-        PackCompression::Gzip => {
-            let variant = format!("gzip-{}", options.level.unwrap_or(6));
-            (media_type(LayerCompression::Gzip), Compression::Gzip, variant)
-        }
-        PackCompression::Zstd => {
-            let variant = format!("zstd-{}", options.level.unwrap_or(3));
-            (media_type(LayerCompression::Zstd), Compression::Zstd, variant)
-        }
+        PackCompression::Gzip => (media_type(LayerCompression::Gzip), Compression::Gzip),
+        PackCompression::Zstd => (media_type(LayerCompression::Zstd), Compression::Zstd),
     };
+    let variant = options.variant().expect("it is compressed");
     if let Some(known) = world.store.compressed(&diff.diff_id, &variant) {
         return Ok(blob(media_type, known.digest, known.size));
     }

@@ -37,6 +37,12 @@ pub struct BuildArgs {
     /// Forward an ssh agent to steps that ask for it: default|ID[=SOCKET|KEY[,KEY...]]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub ssh: Vec<String>,
+    /// Ask a shared cache for steps that the store does not have: type=local,src=DIRECTORY
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub cache_from: Vec<String>,
+    /// Fill a shared cache while the build runs: type=local,dest=DIRECTORY[,mode=max]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub cache_to: Vec<String>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     pub iidfile: Option<PathBuf>,

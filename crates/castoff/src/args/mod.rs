@@ -7,6 +7,7 @@
 
 mod annotation;
 mod build;
+mod cache;
 mod call;
 mod commands;
 mod context;
@@ -31,6 +32,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use annotation::AnnotationError;
 pub use build::{AboutArgs, BuildArgs, ContextArgs, PlanArgs, StepArgs};
+pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheToSpec};
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs,

@@ -9,10 +9,10 @@ use castoff_solver::export::annotate::Annotation;
 use super::engine::EngineChoice;
 use super::fields::FieldError;
 use super::{
-    AboutArgs, AnnotationError, BuildArgs, Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError,
-    ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs, NamedContextSpec, OutputError, OutputSpec,
-    PlanArgs, SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError, annotation, fields,
-    proxies, step,
+    AboutArgs, AnnotationError, BuildArgs, CacheError, CacheFromSpec, CacheToSpec, Call, CallError, CallSpec,
+    CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs,
+    NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, SshError, SshSpec,
+    StepArgs, StepFlagError, annotation, fields, proxies, step,
 };
 
 /// A build that was asked for.
@@ -34,6 +34,10 @@ pub struct BuildRequest {
     pub engine: EngineChoice,
     /// Whether no file of a new layer is later than the epoch, in every image output.
     pub rewrite_timestamp: bool,
+    /// Caches that are asked for steps, in order.
+    pub cache_from: Vec<CacheFromSpec>,
+    /// Caches that are filled.
+    pub cache_to: Vec<CacheToSpec>,
     /// File for the image id.
     pub iidfile: Option<PathBuf>,
     /// Further files about the result.
@@ -188,6 +192,9 @@ pub enum ValueError {
     /// A secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A shared cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// An ssh agent.
     #[error(transparent)]
     Ssh(#[from] SshError),
@@ -270,6 +277,10 @@ impl BuildArgs {
             ssh,
             engine: EngineChoice::of(environment),
             rewrite_timestamp,
+            cache_from: each("cache-from", &filled(&self.cache_from), |text| {
+                Ok(CacheFromSpec::parse(text)?)
+            })?,
+            cache_to: each("cache-to", &filled(&self.cache_to), |text| Ok(CacheToSpec::parse(text)?))?,
             iidfile: self.iidfile.clone(),
             about: self.about.clone(),
             metadata_file: self.metadata_file.clone(),
@@ -563,6 +574,11 @@ fn set(list: &mut Vec<(String, String)>, name: &str, value: &str) {
         Some((_, known)) => value.clone_into(known),
         None => list.push((name.to_owned(), value.to_owned())),
     }
+}
+
+/// Returns the values that are not empty: a variable of a CI system that is not set is no cache.
+fn filled(texts: &[String]) -> Vec<String> {
+    texts.iter().filter(|text| !text.is_empty()).cloned().collect()
 }
 
 fn value<T>(

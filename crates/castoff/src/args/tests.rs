@@ -359,7 +359,6 @@ fn flags_of_later_are_refused_by_name() {
         assert_eq!(result.err(), expected, "{flags}");
     };
     check("--push", Some("push"));
-    check("--cache-from type=gha", Some("cache-from"));
     check("-m 1g", Some("memory"));
     check("--memory-swap -1", Some("memory-swap"));
     check("-v /a:/b", Some("volume"));

@@ -36,8 +36,6 @@ use Takes::{Boolean, Value};
 const TABLE: &[(&str, Option<char>, Takes)] = &[
     // Of docker build and docker buildx build.
     ("attest", None, Value),
-    ("cache-from", None, Value),
-    ("cache-to", None, Value),
     ("cgroup-parent", None, Value),
     ("detach", None, Boolean),
     ("invoke", None, Value),

@@ -104,7 +104,7 @@ fn stage(
     let mut tails = crate::progress::Tails::default();
     let start = std::time::Instant::now();
     let mut events = |event| tails.event(start.elapsed(), &event);
-    let solved = match build::solve_plan(&planned, &[vertex], world, &bodies, &mut events) {
+    let solved = match build::solve_plan(&planned, &[vertex], world, &bodies, None, &mut events) {
         Ok(solved) => solved,
         Err(error) => return Ok(Err(report::failure(&error, &tails.failed(), &mut io::stderr()))),
     };

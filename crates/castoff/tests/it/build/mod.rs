@@ -32,5 +32,6 @@ mod repository;
 mod reproducible;
 mod running;
 mod secrets;
+mod shared_caches;
 mod space;
 mod stages;

@@ -1,0 +1,334 @@
+//! Caches that several machines share: asked for single steps on demand, filled while the build runs.
+//!
+//! A step is looked up in the store first and then in the imports, in their order (B-121). What an import
+//! answers is a small object; the layer stays where it is until somebody needs its bytes ([`Bodies`] fetches
+//! it). The format is `docs/shared-cache.md`. Nothing that a cache says is believed beyond the result itself:
+//! an object must be of the key that was asked for, and a layer must be the bytes that the object names. A
+//! cache that lies is refused, and the step is executed.
+//!
+//! [`Bodies`]: crate::Bodies
+
+mod layout;
+mod object;
+mod upload;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use castoff_graph::{CacheKey, KeyRecipe, VertexId};
+use castoff_oci::{Descriptor, Digest};
+use castoff_store::{CacheRecord, LayerDiff, LayerId, RecordOutcome};
+
+use crate::bodies::lock;
+use crate::driver::{Messenger, Shared};
+use crate::event::{Event, StepId};
+use crate::lookup;
+use crate::schedule::VertexResult;
+use crate::step::{StepError, chain};
+
+pub use layout::{LayoutCache, LayoutExport};
+pub use object::MalformedObject;
+pub(crate) use upload::Upload;
+pub use upload::{CacheExport, CacheMode, ExportReport, UploadQueue, Uploader};
+
+use object::{STEP_LIMIT, StepObject, unmasked};
+
+/// A place where objects of steps and blobs of layers are kept, by several machines at once.
+///
+/// Nothing that it gives is trusted; nothing that it is given is a secret. Every method may be called by any
+/// number of threads and processes.
+pub trait SharedCache: fmt::Debug + Send + Sync {
+    /// Returns how the user knows the cache.
+    fn name(&self) -> String;
+
+    /// Returns the manifest that a key stands for, if there is one.
+    fn manifest(&self, key: &CacheKey) -> Result<Option<Vec<u8>>, SharedCacheError>;
+
+    /// Opens a blob. Its bytes are not verified.
+    fn open_blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>, SharedCacheError>;
+
+    /// Returns whether a blob is known to be missing, as far as that costs nothing.
+    fn lacks_blob(&self, descriptor: &Descriptor) -> bool;
+
+    /// Makes sure that the cache has a blob; `open` gives its bytes. Returns how many bytes were sent.
+    fn put_blob(
+        &self,
+        descriptor: &Descriptor,
+        open: &dyn Fn() -> Result<Box<dyn Read + Send>, SharedCacheError>,
+    ) -> Result<u64, SharedCacheError>;
+
+    /// Lets keys stand for a manifest whose blobs are there.
+    fn put_manifest(&self, keys: &[CacheKey], manifest: &[u8]) -> Result<(), SharedCacheError>;
+
+    /// Ends an export, after its last manifest.
+    fn finish(&self) -> Result<(), SharedCacheError>;
+}
+
+/// Why a shared cache could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedCacheError {
+    /// There is none at this place.
+    #[error("there is no cache in `{}`", .0.display())]
+    NotFound(PathBuf),
+    /// A file could not be used.
+    #[error("using `{}`", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A document of the cache is not what it should be.
+    #[error("{0}")]
+    Malformed(#[from] MalformedObject),
+    /// A document of the cache's own is not what it should be.
+    #[error("`{path}` is malformed")]
+    Document {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A layer to be written could not be read.
+    #[error("reading a layer: {0}")]
+    Layer(String),
+    /// The export was given up.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// The imports of a build, and what they gave and cost.
+#[derive(Debug, Default)]
+pub struct SharedCaches {
+    imports: Vec<Import>,
+    refused: Mutex<BTreeSet<CacheKey>>,
+    refusals: AtomicU64,
+    pub(crate) ledger: Ledger,
+}
+
+#[derive(Debug)]
+struct Import {
+    cache: Box<dyn SharedCache>,
+    /// It could not be read once and is not asked again.
+    off: AtomicBool,
+}
+
+/// What imports gave and cost.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    steps: AtomicU64,
+    saved_ms: AtomicU64,
+    pub(crate) fetched: AtomicU64,
+    pub(crate) waited_ms: AtomicI64,
+}
+
+/// What the imports of a build gave and cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImportReport {
+    /// Steps that were not executed.
+    pub steps: u64,
+    /// The time that these took where they were executed, in milliseconds.
+    pub saved_ms: u64,
+    /// Bytes of layers that were fetched.
+    pub fetched: u64,
+    /// How long steps and outputs waited for the caches, in milliseconds; they may have waited at once.
+    pub waited_ms: u64,
+}
+
+/// A layer that a shared cache has.
+#[derive(Debug, Clone)]
+pub(crate) struct CachedLayer {
+    /// The blob, usually compressed.
+    pub(crate) descriptor: Descriptor,
+    /// What the object says that it unpacks to.
+    pub(crate) diff: LayerDiff,
+    /// How the blob was made, such as `zstd-3`.
+    pub(crate) variant: Option<String>,
+    /// Which import has it.
+    pub(crate) import: usize,
+    /// Of which step it is.
+    pub(crate) key: CacheKey,
+    /// The step that is shown to work when it is fetched.
+    pub(crate) step: StepId,
+}
+
+impl SharedCaches {
+    /// Returns imports, in the order in which they are asked.
+    pub fn new(imports: Vec<Box<dyn SharedCache>>) -> SharedCaches {
+        let imports = imports.into_iter().map(|cache| Import { cache, off: AtomicBool::new(false) });
+        SharedCaches { imports: imports.collect(), ..SharedCaches::default() }
+    }
+
+    /// Returns whether there is any import.
+    pub fn is_empty(&self) -> bool {
+        self.imports.is_empty()
+    }
+
+    /// Returns what the imports gave and cost so far.
+    pub fn report(&self) -> ImportReport {
+        let Ledger { steps, saved_ms, fetched, waited_ms } = &self.ledger;
+        ImportReport {
+            steps: steps.load(Ordering::Relaxed),
+            saved_ms: saved_ms.load(Ordering::Relaxed),
+            fetched: fetched.load(Ordering::Relaxed),
+            waited_ms: u64::try_from(waited_ms.load(Ordering::Relaxed)).unwrap_or_default(),
+        }
+    }
+
+    /// Returns how many results of caches were refused so far. When a build failed and more were refused than
+    /// before, it is worth another try, which executes those steps.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// Lets a step's result be of no cache any more.
+    pub(crate) fn refuse(&self, key: CacheKey) {
+        if lock(&self.refused).insert(key) {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn cache(&self, layer: &CachedLayer) -> &dyn SharedCache {
+        &*self.imports[layer.import].cache
+    }
+
+    /// Asks the imports for a key.
+    fn find(
+        &self,
+        key: CacheKey,
+        clock: fn() -> i64,
+        warn: &mut dyn FnMut(String),
+    ) -> Option<(usize, StepObject)> {
+        if lock(&self.refused).contains(&key) {
+            return None;
+        }
+        for (place, import) in self.imports.iter().enumerate() {
+            if import.off.load(Ordering::Relaxed) {
+                continue;
+            }
+            let before = clock();
+            let found = find(&*import.cache, key);
+            self.ledger.waited_ms.fetch_add(clock() - before, Ordering::Relaxed);
+            match found {
+                Ok(Some(object)) if lock(&self.refused).contains(&object.step.key) => {}
+                Ok(Some(object)) if import.cache.lacks_blob(&object.layer) => {}
+                Ok(Some(object)) => return Some((place, object)),
+                Ok(None) => {}
+                Err(error @ SharedCacheError::Malformed(_)) => {
+                    warn(format!("{} is refused: {key}: {}", import.cache.name(), chain(&error)));
+                }
+                Err(error) => {
+                    // One warning for each import, and no step waits for it again.
+                    if !import.off.swap(true, Ordering::Relaxed) {
+                        warn(format!("{} cannot be read: {}", import.cache.name(), chain(&error)));
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+fn find(cache: &dyn SharedCache, key: CacheKey) -> Result<Option<StepObject>, SharedCacheError> {
+    let Some(manifest) = cache.manifest(&key)? else { return Ok(None) };
+    let object = StepObject::read(&manifest, key, |descriptor| {
+        let mut bytes = Vec::new();
+        let source = cache.open_blob(descriptor)?;
+        let file = |source| SharedCacheError::File { path: descriptor.digest.to_string().into(), source };
+        source.take(STEP_LIMIT).read_to_end(&mut bytes).map_err(file)?;
+        Ok::<_, SharedCacheError>(bytes)
+    })?;
+    Ok(Some(object))
+}
+
+/// Looks a step up in the imports. A hit leaves a record, and the layer's origin in `bodies`.
+///
+/// Returns the key of the result, which is another than `key` when that is a definition.
+pub(crate) fn look_up(
+    shared: &Shared<'_>,
+    id: VertexId,
+    key: CacheKey,
+    recipe: &KeyRecipe,
+    messenger: &Messenger,
+) -> Result<Option<(VertexResult, CacheKey)>, StepError> {
+    let world = shared.world;
+    let caches = &world.shared_caches;
+    let step = shared.step(id);
+    let mut warn = |text: String| {
+        messenger.send(Event::Warning { step: Some(step), rule: None, text, line: None });
+    };
+    let Some((import, object)) = caches.find(key, world.clock, &mut warn) else { return Ok(None) };
+    let found = object.step;
+    let layer = LayerId::of_diff(found.diff_id);
+    let record = CacheRecord {
+        recipe: serde_json::to_value(if found.key == key {
+            recipe.clone()
+        } else {
+            unmasked(&found.recipe, recipe)
+        })
+        .expect("a recipe is always JSON"),
+        outcome: RecordOutcome::Layer(layer.clone()),
+        created_ms: found.created_ms,
+        started_ms: found.created_ms.saturating_sub_unsigned(found.duration_ms),
+        duration_ms: found.duration_ms,
+        cpu_ms: found.cpu_ms,
+        memory_bytes: found.memory_bytes,
+        log: found.log,
+        files: None,
+        stage: shared.graph.vertex(id).stage.clone().unwrap_or_default(),
+        name: shared.graph.vertex(id).name.clone(),
+    };
+    world.store.put_record(found.key.0, &record)?;
+    if found.key != key {
+        lookup::put_alias(world, key, found.key, &record.name)?;
+    }
+    if !shared.bodies.is_present(&layer) {
+        shared.bodies.add_cached(CachedLayer {
+            descriptor: object.layer,
+            diff: LayerDiff { diff_id: found.diff_id, size: found.size },
+            variant: found.variant,
+            import,
+            key: found.key,
+            step,
+        });
+    }
+    caches.ledger.steps.fetch_add(1, Ordering::Relaxed);
+    caches.ledger.saved_ms.fetch_add(found.duration_ms, Ordering::Relaxed);
+    let text = format!("found in {}", caches.imports[import].cache.name());
+    messenger.send(Event::Note { step, text });
+    let result = VertexResult {
+        identity: lookup::identity(shared, id, found.key),
+        layer: Some(layer),
+        created_ms: found.created_ms,
+        cached: true,
+    };
+    Ok(Some((result, found.key)))
+}
+
+/// A blob of a cache that counts what it gives and how long that takes.
+pub(crate) struct Counted<'a> {
+    pub(crate) inner: Box<dyn Read + Send>,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) clock: fn() -> i64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let before = (self.clock)();
+        let count = self.inner.read(buffer)?;
+        self.ledger.waited_ms.fetch_add((self.clock)() - before, Ordering::Relaxed);
+        self.ledger.fetched.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Returns a digest's text as the part of a file name.
+fn file_name(digest: &Digest) -> String {
+    digest.hex()
+}

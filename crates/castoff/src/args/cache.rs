@@ -1,0 +1,276 @@
+//! `--cache-from` and `--cache-to`: caches that several machines share (B-121 to B-130).
+
+use std::path::PathBuf;
+
+use castoff_oci::{Digest, Reference, ReferenceError};
+
+use super::LayerCompression;
+use super::fields::{self, FieldError};
+
+/// A cache that is asked for steps that the store does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheFromSpec {
+    /// A directory (B-127).
+    Local {
+        /// The directory.
+        src: PathBuf,
+        /// Which of the caches in it.
+        tag: String,
+        /// The index that has the steps; all of the tag's when it is not given.
+        digest: Option<Digest>,
+    },
+}
+
+/// A cache that is filled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheToSpec {
+    /// Where.
+    pub place: CachePlace,
+    /// Whether it gets all steps, and not only those whose layers are in the result (B-122).
+    pub all: bool,
+    /// How layers are compressed (B-123); the default is zstd.
+    pub compression: Option<LayerCompression>,
+    /// Level of the compression.
+    pub compression_level: Option<u32>,
+    /// Whether layers that are compressed otherwise are compressed again.
+    pub force_compression: bool,
+    /// Whether the build succeeds when the export fails.
+    pub ignore_error: bool,
+}
+
+/// Where a cache is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CachePlace {
+    /// In a directory (B-127).
+    Local {
+        /// The directory; created when missing.
+        dest: PathBuf,
+        /// Which of the caches in it.
+        tag: String,
+        /// Whether what this build did not put there is removed.
+        reset: bool,
+    },
+}
+
+/// Why a `--cache-from` or `--cache-to` is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CacheError {
+    /// The value is not made of fields.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// No type.
+    #[error("type is required for a cache")]
+    TypeMissing,
+    /// A type that does not exist.
+    #[error("unknown cache type `{0}`: expected local, registry, inline, s3, gha or azblob")]
+    Type(String),
+    /// A name is malformed.
+    #[error("ref `{name}`")]
+    Reference {
+        /// The name as written.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: ReferenceError,
+    },
+    /// A value that the key does not take.
+    #[error("`{value}` is not a value of `{key}`: expected {expected}")]
+    Value {
+        /// The key.
+        key: String,
+        /// The value as written.
+        value: String,
+        /// What the key takes.
+        expected: &'static str,
+    },
+    /// Something that is known but not built yet.
+    #[error("`{0}` is not supported yet")]
+    Unsupported(String),
+}
+
+const FROM_LOCAL: &[&str] = &["type", "src", "tag", "digest"];
+const TO_LOCAL: &[&str] = &["type", "dest", "tag", "reset", "mode"];
+const TO_ALL: &[&str] = &[
+    "mode",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "image-manifest",
+    "ignore-error",
+];
+
+impl CacheFromSpec {
+    /// Reads one value of `--cache-from`. A name without keys is that of a cache in a registry.
+    pub fn parse(text: &str) -> Result<CacheFromSpec, CacheError> {
+        let fields = Fields::parse(text)?;
+        match fields.kind.as_str() {
+            "local" => {
+                fields.only(&[FROM_LOCAL])?;
+                let digest = fields.last("digest").map(|text| {
+                    text.parse().map_err(|_| refused("digest", text, "a digest such as sha256:..."))
+                });
+                Ok(CacheFromSpec::Local {
+                    src: PathBuf::from(fields.required("src")?),
+                    tag: fields.tag()?,
+                    digest: digest.transpose()?,
+                })
+            }
+            kind => Err(unknown(kind)),
+        }
+    }
+}
+
+impl CacheToSpec {
+    /// Reads one value of `--cache-to`. A name without keys is that of a cache in a registry.
+    pub fn parse(text: &str) -> Result<CacheToSpec, CacheError> {
+        let fields = Fields::parse(text)?;
+        let place = match fields.kind.as_str() {
+            "local" => {
+                fields.only(&[TO_LOCAL, TO_ALL])?;
+                let reset = fields.flag("reset", false)?;
+                CachePlace::Local { dest: PathBuf::from(fields.required("dest")?), tag: fields.tag()?, reset }
+            }
+            kind => return Err(unknown(kind)),
+        };
+        for key in ["oci-mediatypes", "image-manifest"] {
+            // There are no other objects in a cache of castoff's than OCI's image manifests.
+            if !fields.flag(key, true)? {
+                return Err(CacheError::Unsupported(format!("{key}=false")));
+            }
+        }
+        let all = match fields.last("mode") {
+            None | Some("min") => false,
+            Some("max") => true,
+            Some(other) => return Err(refused("mode", other, "min or max")),
+        };
+        let compression = match fields.last("compression") {
+            None => None,
+            Some("uncompressed") => Some(LayerCompression::Uncompressed),
+            Some("gzip") => Some(LayerCompression::Gzip),
+            Some("zstd") => Some(LayerCompression::Zstd),
+            Some("estargz") => return Err(CacheError::Unsupported("compression=estargz".to_owned())),
+            Some(other) => return Err(refused("compression", other, "uncompressed, gzip or zstd")),
+        };
+        let highest = if compression == Some(LayerCompression::Gzip) { 9 } else { 22 };
+        let level = |text: &str| match text.parse() {
+            Ok(level) if level <= highest => Ok(level),
+            _ => Err(FieldError::Number(text.to_owned())),
+        };
+        Ok(CacheToSpec {
+            place,
+            all,
+            compression,
+            compression_level: fields.last("compression-level").map(level).transpose()?,
+            force_compression: fields.flag("force-compression", false)?,
+            ignore_error: fields.flag("ignore-error", false)?,
+        })
+    }
+}
+
+fn unknown(kind: &str) -> CacheError {
+    match kind {
+        "registry" | "inline" | "s3" | "gha" | "azblob" => CacheError::Unsupported(format!("type={kind}")),
+        other => CacheError::Type(other.to_owned()),
+    }
+}
+
+/// The fields of a value.
+struct Fields {
+    kind: String,
+    pairs: Vec<(String, String)>,
+}
+
+impl Fields {
+    fn parse(text: &str) -> Result<Fields, CacheError> {
+        let fields = fields::split(text)?;
+        if let [name] = fields.as_slice()
+            && !name.contains('=')
+        {
+            let pairs = vec![("ref".to_owned(), name.clone())];
+            return Ok(Fields { kind: "registry".to_owned(), pairs });
+        }
+        let pair = |field: &String| fields::pair(field).map(|(key, value)| (key, value.to_owned()));
+        let pairs = fields.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+        let mut fields = Fields { kind: String::new(), pairs };
+        fields.kind = fields.last("type").ok_or(CacheError::TypeMissing)?.to_owned();
+        Ok(fields)
+    }
+
+    /// Checks that there are no other keys.
+    fn only(&self, known: &[&[&'static str]]) -> Result<(), FieldError> {
+        let known = known.concat();
+        match self.pairs.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            Some((key, _)) => Err(fields::unknown_key(key, &known)),
+            None => Ok(()),
+        }
+    }
+
+    fn last(&self, wanted: &str) -> Option<&str> {
+        let found = self.pairs.iter().rev().find(|(key, _)| key == wanted);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    fn required(&self, key: &'static str) -> Result<&str, FieldError> {
+        self.last(key).ok_or(FieldError::Missing(key))
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool, FieldError> {
+        self.last(key).map_or(Ok(default), fields::boolean)
+    }
+
+    /// The tag of a cache, which is a part of file names.
+    fn tag(&self) -> Result<String, CacheError> {
+        let tag = self.last("tag").unwrap_or("latest");
+        match format!("cache:{tag}").parse::<Reference>() {
+            Ok(reference) if reference.tag() == Some(tag) => Ok(tag.to_owned()),
+            _ => Err(refused("tag", tag, "a tag such as latest")),
+        }
+    }
+}
+
+fn refused(key: &str, value: &str, expected: &'static str) -> CacheError {
+    CacheError::Value { key: key.to_owned(), value: value.to_owned(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // B-123, B-127
+    #[test]
+    fn caches_in_directories_are_read() {
+        let from = CacheFromSpec::parse("type=local,src=/c").unwrap();
+        let local = |tag: &str, digest| CacheFromSpec::Local { src: "/c".into(), tag: tag.into(), digest };
+        assert_eq!(from, local("latest", None));
+        let digest = Digest::of(b"x");
+        let from = CacheFromSpec::parse(&format!("type=local,src=/c,tag=v1,digest={digest}")).unwrap();
+        assert_eq!(from, local("v1", Some(digest)));
+        let to =
+            CacheToSpec::parse("type=local,dest=/c,mode=max,compression=gzip,ignore-error=true").unwrap();
+        assert_eq!(to.place, CachePlace::Local { dest: "/c".into(), tag: "latest".into(), reset: false });
+        assert!(to.all && to.ignore_error);
+        assert_eq!(to.compression, Some(LayerCompression::Gzip));
+    }
+
+    // B-034
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let check = |text: &str, expected: &str| {
+            let error = CacheToSpec::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        };
+        check("type=local", "`dest` is required");
+        check("dest=/c", "type is required");
+        check("type=other", "unknown cache type");
+        check("type=azblob", "not supported");
+        check("type=local,dest=/c,mode=most", "min or max");
+        check("type=local,dest=/c,tag=../x", "a tag such as");
+        check("type=local,dest=/c,image-manifest=false", "not supported");
+        check("type=local,dest=/c,dst=/c", "did you mean");
+        check("type=local,dest=/c,compression=gzip,compression-level=10", "number");
+        let error = CacheFromSpec::parse("type=local,src=/c,digest=x").unwrap_err().to_string();
+        assert!(error.contains("a digest such as"), "{error}");
+        assert!(CacheFromSpec::parse("type=local,src=/c,dest=/c").is_err());
+    }
+}

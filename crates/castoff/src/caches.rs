@@ -1,0 +1,172 @@
+//! Shared caches of a build: `--cache-from`, `--cache-to`, and what is said about them in the end.
+
+use std::time::Duration;
+
+use castoff_oci::Digest;
+use castoff_solver::export::pack::{PackCompression, PackOptions};
+use castoff_solver::shared_cache::{
+    CacheExport, CacheMode, ExportReport, LayoutCache, LayoutExport, SharedCache, SharedCacheError,
+    SharedCaches,
+};
+use castoff_solver::{Event, Outcome, StepId, World, chain};
+
+use crate::args::{self, BuildRequest, CacheFromSpec, CachePlace, CacheToSpec};
+use crate::table;
+
+/// Opens the imports. One that cannot be read is a warning (B-121), of a step that takes the number `free`.
+pub(crate) fn imports(request: &BuildRequest, free: &mut u32, events: &mut dyn FnMut(Event)) -> SharedCaches {
+    let mut caches = Vec::new();
+    for spec in &request.cache_from {
+        match import(spec) {
+            Ok(cache) => caches.push(cache),
+            Err(error) => {
+                tell(&format!("a cache to import cannot be read: {}", chain(&error)), free, events);
+            }
+        }
+    }
+    SharedCaches::new(caches)
+}
+
+fn import(spec: &CacheFromSpec) -> Result<Box<dyn SharedCache>, SharedCacheError> {
+    Ok(match spec {
+        CacheFromSpec::Local { src, tag, digest } => {
+            Box::new(LayoutCache::import(src, tag, digest.as_ref())?)
+        }
+    })
+}
+
+/// Opens the exports. One that cannot be written fails the build before it begins, unless its errors are to be
+/// ignored (B-122).
+pub(crate) fn exports(
+    request: &BuildRequest,
+    free: &mut u32,
+    events: &mut dyn FnMut(Event),
+) -> anyhow::Result<Vec<CacheExport>> {
+    let mut exports = Vec::new();
+    for spec in &request.cache_to {
+        match export(spec) {
+            Ok(cache) => exports.push(CacheExport {
+                cache,
+                mode: if spec.all { CacheMode::Max } else { CacheMode::Min },
+                compression: compression(spec),
+                ignore_error: spec.ignore_error,
+            }),
+            Err(error) => {
+                let text = format!("exporting a cache: {}", chain(&error));
+                if !spec.ignore_error {
+                    anyhow::bail!(text);
+                }
+                tell(&text, free, events);
+            }
+        }
+    }
+    Ok(exports)
+}
+
+fn export(spec: &CacheToSpec) -> Result<Box<dyn SharedCache>, SharedCacheError> {
+    Ok(match &spec.place {
+        CachePlace::Local { dest, tag, reset } => {
+            Box::new(LayoutCache::export(dest, tag, LayoutExport { reset: *reset })?)
+        }
+    })
+}
+
+fn compression(spec: &CacheToSpec) -> PackOptions {
+    PackOptions {
+        compression: match spec.compression {
+            Some(args::LayerCompression::Uncompressed) => PackCompression::Uncompressed,
+            // The command line has refused estargz, whose layers have other diff ids.
+            Some(args::LayerCompression::Gzip | args::LayerCompression::Estargz) => PackCompression::Gzip,
+            Some(args::LayerCompression::Zstd) | None => PackCompression::Zstd,
+        },
+        level: spec.compression_level,
+        force: spec.force_compression,
+        ..PackOptions::default()
+    }
+}
+
+/// Begins the step in which the exports are waited for; its number is the first that is free.
+pub(crate) fn begin_export(exports: &[CacheExport], step: StepId, events: &mut dyn FnMut(Event)) {
+    if !exports.is_empty() {
+        begin(step, "exporting cache", events);
+    }
+}
+
+/// Ends the step of the exports and returns the error of the first that may not fail.
+pub(crate) fn end_export(
+    reports: Vec<ExportReport>,
+    waited_ms: i64,
+    step: StepId,
+    events: &mut dyn FnMut(Event),
+) -> Option<anyhow::Error> {
+    if reports.is_empty() {
+        return None;
+    }
+    let mut failed = None;
+    for report in reports {
+        let ExportReport { name, sent, known, skipped, bytes, error, ignore_error } = report;
+        let size = table::bytes(bytes);
+        let mut text = format!("{name}: {sent} steps sent ({size}), {known} were there");
+        if skipped > 0 {
+            text.push_str(&format!(", {skipped} left out because they are made again sooner than sent"));
+        }
+        events(Event::Note { step, text });
+        if let Some(error) = error {
+            let text = format!("exporting to {name}: {}", chain(&error));
+            if ignore_error {
+                warn(events, step, text);
+            } else {
+                failed.get_or_insert(anyhow::anyhow!(text));
+            }
+        }
+    }
+    let waited = seconds(u64::try_from(waited_ms).unwrap_or_default());
+    events(Event::Note { step, text: format!("waited {waited} for uploads after the build") });
+    let outcome = match &failed {
+        None => Outcome::Done,
+        Some(error) => Outcome::Failed { message: error.to_string() },
+    };
+    events(Event::Finished { step, outcome });
+    failed
+}
+
+/// Says what the imports gave and cost.
+pub(crate) fn summary(world: &World, step: StepId, events: &mut dyn FnMut(Event)) {
+    if world.shared_caches.is_empty() {
+        return;
+    }
+    let report = world.shared_caches.report();
+    begin(step, "importing cache", events);
+    let text = format!(
+        "{} steps found that took {} where they were executed; {} fetched, waited {}",
+        report.steps,
+        seconds(report.saved_ms),
+        table::bytes(report.fetched),
+        seconds(report.waited_ms),
+    );
+    events(Event::Note { step, text });
+    events(Event::Finished { step, outcome: Outcome::Done });
+}
+
+fn begin(step: StepId, name: &str, events: &mut dyn FnMut(Event)) {
+    let digest = Digest::of(format!("{name} {}", step.0).as_bytes());
+    events(Event::Planned { step, name: name.to_owned(), digest, inputs: Vec::new() });
+    events(Event::Started { step });
+}
+
+/// Gives a warning as a step of its own, which takes the number `free`.
+pub(crate) fn tell(text: &str, free: &mut u32, events: &mut dyn FnMut(Event)) {
+    let step = StepId(*free);
+    *free += 1;
+    begin(step, "[internal] shared cache", events);
+    warn(events, step, text.to_owned());
+    events(Event::Finished { step, outcome: Outcome::Done });
+}
+
+fn warn(events: &mut dyn FnMut(Event), step: StepId, text: String) {
+    events(Event::Warning { step: Some(step), rule: None, text, line: None });
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{:.1}s", Duration::from_millis(milliseconds).as_secs_f64())
+}
