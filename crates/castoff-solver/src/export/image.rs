@@ -197,7 +197,40 @@ pub fn rfc3339(milliseconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use castoff_graph::{BuildGraph, ImageOutput, Op, PlannedHistory, SourceOp, Vertex};
+    use castoff_oci::{HistoryEntry, ImageConfig};
+
+    use super::{complete_base_history, rfc3339};
+
+    // D-300: as many entries have a layer as there are layers below the build's own.
+    #[test]
+    fn the_history_of_a_base_is_made_to_fit_its_layers() {
+        let op = Op::Source(SourceOp::Scratch);
+        let vertex = BuildGraph::default()
+            .add(Vertex { op, name: String::new(), stage: None, origin: None, ignore_cache: false })
+            .expect("it has no inputs");
+        let entry = |vertex| PlannedHistory { created_by: String::new(), vertex };
+        let output = ImageOutput {
+            platform: "linux/amd64".parse().expect("a platform"),
+            vertex,
+            config: ImageConfig::default(),
+            history: vec![entry(Some(vertex)), entry(None)],
+            epoch: None,
+        };
+        for (written, base, expected) in
+            [("LE", 1, "LE"), ("LLEL", 1, "LEEE"), ("E", 2, "ELL"), ("", 1, "L"), ("L", 0, "E")]
+        {
+            let mut config = ImageConfig::default();
+            let entries = written
+                .chars()
+                .map(|kind| HistoryEntry { empty_layer: kind == 'E', ..HistoryEntry::default() });
+            config.history.extend(entries);
+            complete_base_history(&mut config, base, base + 1, &output);
+            let completed: String =
+                config.history.iter().map(|entry| if entry.empty_layer { 'E' } else { 'L' }).collect();
+            assert_eq!(completed, expected, "{written} of {base}");
+        }
+    }
 
     #[test]
     fn times_are_printed_as_in_image_configs() {
