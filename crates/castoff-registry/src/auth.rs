@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use ureq::http::HeaderMap;
 
 use crate::config::{AuthEntry, Config};
 use crate::error::RegistryError;
@@ -60,6 +61,13 @@ pub(crate) fn parse_challenge(header: &str) -> Option<Challenge> {
         }
     }
     basic
+}
+
+/// Returns the challenge of an answer that is best answered.
+pub(crate) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
+    let values = headers.get_all("www-authenticate").iter();
+    let challenges = values.filter_map(|value| parse_challenge(value.to_str().ok()?));
+    challenges.max_by_key(|challenge| matches!(challenge, Challenge::Bearer { .. }))
 }
 
 /// Parses `name=value` pairs up to the next challenge, and returns what follows them.

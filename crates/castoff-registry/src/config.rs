@@ -3,7 +3,7 @@
 //! Read from the files that Docker and the containers tools read; nothing is ever written (B-090).
 //! The environment comes in as values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,12 +43,19 @@ pub struct Config {
     pub(crate) credentials: Vec<CredentialFile>,
     pub(crate) certificate_dirs: Vec<PathBuf>,
     pub(crate) proxies: Proxies,
+    /// Registries whose certificates are not looked at, apart from those that the tables name.
+    pub(crate) insecure: BTreeSet<String>,
     /// Attempts per request, the first included.
     pub attempts: u32,
+    /// The same where something is written: a push has a whole build behind it.
+    pub push_attempts: u32,
     /// Wait before the second attempt; doubled for each further one.
     pub retry_delay: Duration,
-    /// Blobs that come from one host at once.
+    /// Blobs that come from one host at once, and that go to one.
     pub blobs_at_once: usize,
+    /// Blobs up to this many bytes are sent in one piece, larger ones in chunks of it. A break costs a chunk
+    /// at most, where a registry keeps whole chunks only.
+    pub chunk: u64,
     /// The value of the User-Agent header.
     pub user_agent: String,
     pub(crate) helper_path: Option<std::ffi::OsString>,
@@ -215,9 +222,12 @@ impl Default for Config {
             credentials: Vec::new(),
             certificate_dirs: Vec::new(),
             proxies: Proxies::default(),
+            insecure: BTreeSet::new(),
             attempts: 3,
+            push_attempts: 5,
             retry_delay: Duration::from_secs(2),
             blobs_at_once: 4,
+            chunk: 32 << 20,
             user_agent: concat!("castoff/", env!("CARGO_PKG_VERSION")).to_owned(),
             helper_path: None,
         }

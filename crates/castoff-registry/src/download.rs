@@ -4,12 +4,13 @@
 use std::io::{self, Read};
 
 use ureq::Body;
-use ureq::http::{Response, StatusCode, Uri};
+use ureq::http::{Method, Response, StatusCode, Uri};
 
+use crate::ask::Attempts;
 use crate::config::Config;
 use crate::error::RegistryError;
 use crate::slots::Stop;
-use crate::transport::{Get, Transport, refusal};
+use crate::transport::{Payload, Request, Transport, refusal};
 use crate::url;
 
 /// What is to be downloaded.
@@ -117,7 +118,7 @@ impl Downloader<'_> {
         download: &Download<'_>,
         take: &mut Take<'_, T, E>,
     ) -> Result<Downloaded<T>, E> {
-        let mut attempts = crate::client::Attempts::new(self.config, self.stop);
+        let mut attempts = Attempts::new(self.config.attempts, self.config.retry_delay, self.stop);
         loop {
             let error = match self.once(download, take)? {
                 Ok(done) => return Ok(done),
@@ -177,8 +178,10 @@ impl Downloader<'_> {
                 .into_iter()
                 .filter_map(|(name, value)| Some((name, value?)))
                 .collect();
-        let get = Get { accept: "*/*", offset: None, verified: download.verified, conditions: &conditions };
-        let answer = self.transport.get(self.config, &uri, false, &get, download.authorization)?;
+        let request =
+            Request { verified: download.verified, headers: &conditions, ..Request::new(Method::GET) };
+        let (payload, authorization) = (&mut Payload::Nothing, download.authorization);
+        let answer = self.transport.send(self.config, &uri, false, &request, payload, authorization)?;
         Ok((uri, answer.response))
     }
 }

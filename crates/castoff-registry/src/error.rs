@@ -156,6 +156,31 @@ pub enum RegistryError {
         /// What was asked for.
         url: String,
     },
+    /// An answer does not say where an upload goes on.
+    #[error("{url}: the answer does not say where to upload to")]
+    NoLocation {
+        /// What was asked for.
+        url: String,
+    },
+    /// A registry forgot an upload; it is begun anew.
+    #[error("{0}")]
+    Forgotten(Box<RegistryError>),
+    /// The bytes of a blob that is to be pushed cannot be read. The cause is part of the message.
+    #[error("blob `{digest}`: reading what is to be pushed: {cause}")]
+    Source {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        cause: io::Error,
+    },
+    /// What is to be pushed is not what its digest says.
+    #[error("blob `{expected}` is damaged: its bytes have the digest `{actual}`")]
+    Damaged {
+        /// The digest by which it is known.
+        expected: Digest,
+        /// The digest of its bytes.
+        actual: Digest,
+    },
     /// Whoever waited for the answer gave up.
     #[error("stopped")]
     Stopped,
@@ -194,7 +219,7 @@ impl RegistryError {
                 _ => false,
             },
             RegistryError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            RegistryError::Body { .. } | RegistryError::Read(_) => true,
+            RegistryError::Body { .. } | RegistryError::Read(_) | RegistryError::Forgotten(_) => true,
             RegistryError::Denied { .. }
             | RegistryError::NotFound { .. }
             | RegistryError::Mirrors { .. }
@@ -210,8 +235,16 @@ impl RegistryError {
             | RegistryError::Blocked { .. }
             | RegistryError::Schema1 { .. }
             | RegistryError::Ambiguous { .. }
+            | RegistryError::NoLocation { .. }
+            | RegistryError::Source { .. }
+            | RegistryError::Damaged { .. }
             | RegistryError::Stopped => false,
         }
+    }
+
+    /// Returns the error of an upload that a registry does not know any more.
+    pub(crate) fn into_transient(self) -> RegistryError {
+        RegistryError::Forgotten(Box::new(self))
     }
 
     /// Returns whether no answer came at all.

@@ -2,7 +2,7 @@
 
 use castoff_oci::Reference;
 
-use crate::config::{Registry, RegistryTable};
+use crate::config::{Config, Registry};
 use crate::error::RegistryError;
 use crate::url;
 
@@ -43,13 +43,11 @@ impl Scheme {
 }
 
 /// Returns the places to ask for a reference: mirrors in their order, then the registry itself.
-pub(crate) fn endpoints(
-    table: &RegistryTable,
-    reference: &Reference,
-) -> Result<Vec<Endpoint>, RegistryError> {
+pub(crate) fn endpoints(config: &Config, reference: &Reference) -> Result<Vec<Endpoint>, RegistryError> {
     let name = reference.name();
-    let Some(registry) = table.longest_match(&name) else {
-        return Ok(vec![endpoint(&name, reference.registry(), false)]);
+    let insecure = config.insecure.contains(reference.registry());
+    let Some(registry) = config.registries.longest_match(&name) else {
+        return Ok(vec![endpoint(&name, reference.registry(), insecure)]);
     };
     if registry.blocked {
         return Err(RegistryError::Blocked { prefix: registry.prefix.clone() });
@@ -64,7 +62,7 @@ pub(crate) fn endpoints(
     let location = rewrite(&name, registry, &registry.location);
     let credentials =
         if registry.location == registry.prefix { reference.registry() } else { host_of(&location) };
-    endpoints.push(endpoint(&location, credentials, registry.insecure));
+    endpoints.push(endpoint(&location, credentials, registry.insecure || insecure));
     Ok(endpoints)
 }
 
@@ -107,11 +105,11 @@ fn endpoint(location: &str, credentials: &str, insecure: bool) -> Endpoint {
 #[cfg(test)]
 mod tests {
     use super::{Scheme, endpoints};
-    use crate::config::RegistryTable;
+    use crate::config::Config;
 
     fn check(toml: &str, reference: &str, expected: &[&str]) {
-        let table = RegistryTable::parse(toml).unwrap();
-        let places = endpoints(&table, &reference.parse().unwrap()).unwrap();
+        let config = Config::default().with_registries(toml).unwrap();
+        let places = endpoints(&config, &reference.parse().unwrap()).unwrap();
         let places: Vec<String> = places
             .iter()
             .map(|place| {
@@ -190,8 +188,10 @@ mod tests {
 
     #[test]
     fn a_blocked_registry_is_refused() {
-        let table = RegistryTable::parse("[[registry]]\nprefix = \"bad.example\"\nblocked = true\n").unwrap();
-        let error = endpoints(&table, &"bad.example/x".parse().unwrap()).unwrap_err();
+        let config = Config::default()
+            .with_registries("[[registry]]\nprefix = \"bad.example\"\nblocked = true\n")
+            .unwrap();
+        let error = endpoints(&config, &"bad.example/x".parse().unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "`bad.example` is blocked by the registries configuration");
     }
 }

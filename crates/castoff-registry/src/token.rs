@@ -2,6 +2,7 @@
 //! specifications).
 
 use std::io::Read;
+use std::time::Duration;
 
 use serde::Deserialize;
 use ureq::Body;
@@ -24,7 +25,39 @@ pub(crate) struct Asking<'a> {
     pub(crate) uri: &'a Uri,
     /// Whether the registry's certificate is not looked at, by explicit setting.
     pub(crate) unverified: bool,
-    pub(crate) repository: &'a str,
+    /// What the token is to allow.
+    pub(crate) scopes: Vec<String>,
+}
+
+/// What a request must be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access<'a> {
+    /// Read the repository.
+    Pull,
+    /// Write to it.
+    Push,
+    /// Write to it what another repository has.
+    Mount(&'a str),
+}
+
+impl Access<'_> {
+    /// Returns the scopes of a token, of the distribution token specification.
+    pub(crate) fn scopes(&self, repository: &str) -> Vec<String> {
+        match self {
+            Access::Pull => vec![format!("repository:{repository}:pull")],
+            Access::Push => vec![format!("repository:{repository}:pull,push")],
+            Access::Mount(from) => {
+                vec![format!("repository:{repository}:pull,push"), format!("repository:{from}:pull")]
+            }
+        }
+    }
+}
+
+/// The value of an Authorization header.
+pub(crate) struct Header {
+    pub(crate) value: String,
+    /// How long it is of use, if that is known.
+    pub(crate) lifetime: Option<Duration>,
 }
 
 impl Asking<'_> {
@@ -33,17 +66,17 @@ impl Asking<'_> {
         &self,
         challenge: &Challenge,
         credentials: &Credentials,
-    ) -> Result<Option<String>, RegistryError> {
+    ) -> Result<Option<Header>, RegistryError> {
+        let lasting = |value| Header { value, lifetime: None };
         match (challenge, credentials) {
-            (Challenge::Basic, _) => Ok(credentials.basic_header()),
+            (Challenge::Basic, _) => Ok(credentials.basic_header().map(lasting)),
             (Challenge::Bearer { .. }, Credentials::RegistryToken(token)) => {
-                Ok(Some(format!("Bearer {token}")))
+                Ok(Some(lasting(format!("Bearer {token}"))))
             }
             (Challenge::Bearer { realm, service, scope }, _) => {
-                let own = format!("repository:{}:pull", self.repository);
-                let scope = scope.as_deref().unwrap_or(&own);
-                let token = self.token(realm, service.as_deref(), scope, credentials)?;
-                Ok(Some(format!("Bearer {token}")))
+                let scopes = merged(&self.scopes, scope.as_deref().unwrap_or_default());
+                let token = self.token(realm, service.as_deref(), &scopes, credentials)?;
+                Ok(Some(token))
             }
         }
     }
@@ -54,9 +87,9 @@ impl Asking<'_> {
         &self,
         realm: &str,
         service: Option<&str>,
-        scope: &str,
+        scopes: &[String],
         credentials: &Credentials,
-    ) -> Result<String, RegistryError> {
+    ) -> Result<Header, RegistryError> {
         let uri = self.realm(realm)?;
         // The setting is about one server, not about any that it names.
         let unverified = self.unverified && uri.host() == self.uri.host();
@@ -71,9 +104,10 @@ impl Asking<'_> {
             Credentials::Anonymous | Credentials::RegistryToken(_) => None,
         };
         if let Some(mut form) = posted {
+            let scope = scopes.join(" ");
             form.extend([
                 ("service", service.unwrap_or_default()),
-                ("scope", scope),
+                ("scope", scope.as_str()),
                 ("client_id", "castoff"),
             ]);
             let response = agent.post(&uri).send_form(form).map_err(|cause| failed(&uri, cause))?;
@@ -84,7 +118,10 @@ impl Asking<'_> {
                 _ => return Err(refusal(&uri, response, false)),
             }
         }
-        let mut request = agent.get(&uri).query("scope", scope);
+        let mut request = agent.get(&uri);
+        for scope in scopes {
+            request = request.query("scope", scope);
+        }
         if let Some(service) = service {
             request = request.query("service", service);
         }
@@ -120,9 +157,37 @@ struct TokenAnswer {
     token: Option<String>,
     #[serde(default)]
     access_token: Option<String>,
+    /// Seconds.
+    #[serde(default)]
+    expires_in: Option<u64>,
 }
 
-fn token_of(uri: &Uri, response: Response<Body>) -> Result<String, RegistryError> {
+/// Returns the scopes wanted and those of a challenge that are about something else, or allow more.
+fn merged(wanted: &[String], challenge: &str) -> Vec<String> {
+    let mut scopes = wanted.to_vec();
+    for scope in challenge.split_ascii_whitespace() {
+        let (resource, actions) = scope.rsplit_once(':').unwrap_or((scope, ""));
+        let same =
+            scopes.iter_mut().find(|known| known.rsplit_once(':').is_some_and(|(of, _)| of == resource));
+        match same {
+            None => scopes.push(scope.to_owned()),
+            Some(known) => {
+                for action in actions.split(',') {
+                    let has = known
+                        .rsplit_once(':')
+                        .is_some_and(|(_, has)| has.split(',').any(|has| has == action));
+                    if !has {
+                        known.push(',');
+                        known.push_str(action);
+                    }
+                }
+            }
+        }
+    }
+    scopes
+}
+
+fn token_of(uri: &Uri, response: Response<Body>) -> Result<Header, RegistryError> {
     let url = url::shown(uri);
     let mut bytes = Vec::new();
     let mut reader = response.into_body().into_reader().take(ANSWER_LIMIT);
@@ -130,9 +195,11 @@ fn token_of(uri: &Uri, response: Response<Body>) -> Result<String, RegistryError
     let answer: Option<TokenAnswer> = serde_json::from_slice(&bytes).ok();
     // What cannot be in a header is no token.
     let usable = |token: &String| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    answer
-        .and_then(|answer| answer.token.filter(usable).or(answer.access_token.filter(usable)))
-        .ok_or(RegistryError::NoToken { url })
+    let answer = answer.ok_or_else(|| RegistryError::NoToken { url: url.clone() })?;
+    let lifetime = answer.expires_in.map(Duration::from_secs);
+    let token = answer.token.filter(usable).or(answer.access_token.filter(usable));
+    let token = token.ok_or(RegistryError::NoToken { url })?;
+    Ok(Header { value: format!("Bearer {token}"), lifetime })
 }
 
 #[cfg(test)]
@@ -147,7 +214,7 @@ mod tests {
         let (config, transport, uri) =
             (Config::default(), Transport::default(), url::parse(registry).unwrap());
         let asking =
-            Asking { config: &config, transport: &transport, uri: &uri, unverified, repository: "x" };
+            Asking { config: &config, transport: &transport, uri: &uri, unverified, scopes: Vec::new() };
         assert_eq!(asking.realm(realm).is_ok(), allowed, "{registry} {realm}");
     }
 

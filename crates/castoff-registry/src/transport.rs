@@ -4,13 +4,13 @@
 //! depends on port and scheme, and because each host has certificates of its own.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::Body;
-use ureq::http::{Response, Uri};
+use ureq::http::{self, Method, Response, Uri};
 use ureq::tls::{ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig};
+use ureq::{Body, SendBody};
 
 use crate::config::Config;
 use crate::error::RegistryError;
@@ -23,16 +23,40 @@ const REDIRECTS: usize = 10;
 /// How much of an error's body is shown.
 const MESSAGE_LIMIT: u64 = 4 << 10;
 
-/// What to get, apart from where.
-pub(crate) struct Get<'a> {
+/// What is asked, apart from where.
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
     /// The Accept header.
     pub(crate) accept: &'a str,
     /// The first byte wanted, when it is not the first of all.
     pub(crate) offset: Option<u64>,
     /// Whether a digest proves what comes, whoever sends it.
     pub(crate) verified: bool,
-    /// Headers that say what the caller has already.
-    pub(crate) conditions: &'a [(&'a str, &'a str)],
+    /// Further headers.
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+}
+
+impl Request<'_> {
+    /// Returns a request that accepts everything and says nothing further.
+    pub(crate) fn new(method: Method) -> Request<'static> {
+        Request { method, accept: "*/*", offset: None, verified: false, headers: &[] }
+    }
+}
+
+/// What goes along with a request. It is sent again from its start when a request is repeated.
+pub(crate) enum Payload<'a> {
+    Nothing,
+    Bytes(&'a [u8]),
+    Part(&'a mut (dyn Part + 'a)),
+}
+
+/// A payload that is read while it is sent.
+pub(crate) trait Part {
+    /// Returns how many bytes are sent.
+    fn length(&self) -> u64;
+
+    /// Returns the bytes from the start on.
+    fn start(&mut self) -> io::Result<&mut dyn Read>;
 }
 
 /// An answer, whatever its status.
@@ -60,30 +84,23 @@ pub(crate) enum Verification {
 }
 
 impl Transport {
-    /// Sends a GET and follows redirects. The Authorization header goes to no other server than the one
-    /// that was asked. `unverified` is whether certificates are not looked at.
-    pub(crate) fn get(
+    /// Sends a request and follows redirects. The Authorization header goes to no other server than the
+    /// one that was asked. `unverified` is whether certificates are not looked at.
+    pub(crate) fn send(
         &self,
         config: &Config,
         start: &Uri,
         unverified: bool,
-        get: &Get<'_>,
+        request: &Request<'_>,
+        payload: &mut Payload<'_>,
         authorization: Option<&str>,
     ) -> Result<Answer, RegistryError> {
         let mut uri = start.clone();
         for _ in 0..=REDIRECTS {
             let same_origin = url::same_origin(start, &uri);
-            let mut request = self.agent(config, &uri, unverified)?.get(&uri).header("accept", get.accept);
-            if let Some(offset) = get.offset {
-                request = request.header("range", format!("bytes={offset}-"));
-            }
-            for (name, value) in get.conditions {
-                request = request.header(*name, *value);
-            }
-            if let Some(authorization) = authorization.filter(|_| same_origin) {
-                request = request.header("authorization", authorization);
-            }
-            let response = request.call().map_err(|cause| failed(&uri, cause))?;
+            let agent = self.agent(config, &uri, unverified)?;
+            let authorization = authorization.filter(|_| same_origin);
+            let response = send_once(&agent, &uri, request, payload, authorization)?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(Answer { response, same_origin });
             }
@@ -93,7 +110,7 @@ impl Transport {
             let without_query = location.split('?').next().unwrap_or_default();
             let next = url::join(&uri, location).ok_or_else(|| refused(without_query))?;
             let downgrade = uri.scheme_str() == Some("https") && next.scheme_str() == Some("http");
-            if downgrade && !unverified && !get.verified {
+            if downgrade && !unverified && !request.verified {
                 return Err(refused(without_query));
             }
             uri = next;
@@ -133,6 +150,7 @@ impl Transport {
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(120)))
             .timeout_per_read(Some(Duration::from_secs(60)))
+            .timeout_per_write(Some(Duration::from_secs(60)))
             .max_idle_connections_per_host(8);
         let certificates = if https { Certificates::find(config, host) } else { Certificates::default() };
         let agent = if verification == Verification::Certificate && !certificates.roots.is_empty() {
@@ -148,6 +166,40 @@ impl Transport {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner).insert(key, agent.clone());
         Ok(agent)
     }
+}
+
+fn send_once(
+    agent: &ureq::Agent,
+    uri: &Uri,
+    request: &Request<'_>,
+    payload: &mut Payload<'_>,
+    authorization: Option<&str>,
+) -> Result<Response<Body>, RegistryError> {
+    let mut builder = http::Request::builder().method(&request.method).uri(uri);
+    builder = builder.header("accept", request.accept);
+    if let Some(offset) = request.offset {
+        builder = builder.header("range", format!("bytes={offset}-"));
+    }
+    for (name, value) in request.headers {
+        builder = builder.header(*name, *value);
+    }
+    if let Some(authorization) = authorization {
+        builder = builder.header("authorization", authorization);
+    }
+    let malformed = |error: http::Error| failed(uri, error.into());
+    let has_no_body = matches!(request.method, Method::GET | Method::HEAD | Method::DELETE);
+    let answer = match payload {
+        Payload::Nothing if has_no_body => agent.run(builder.body(()).map_err(malformed)?),
+        Payload::Nothing => agent.run(builder.body(&[][..]).map_err(malformed)?),
+        Payload::Bytes(bytes) => agent.run(builder.body(*bytes).map_err(malformed)?),
+        Payload::Part(part) => {
+            let builder = builder.header("content-length", part.length());
+            let reader = part.start().map_err(|error| failed(uri, error.into()))?;
+            let mut reader = reader;
+            agent.run(builder.body(SendBody::from_reader(&mut reader)).map_err(malformed)?)
+        }
+    };
+    answer.map_err(|cause| failed(uri, cause))
 }
 
 fn client_certificate(chain: &[u8], key: &[u8]) -> Option<ClientCert> {
@@ -193,12 +245,29 @@ fn structured(text: &[u8]) -> Option<String> {
     let words = errors.iter().map(|error| {
         let part =
             |name: &str| printable(error.get(name).and_then(|value| value.as_str()).unwrap_or_default());
-        match (part("code"), part("message")) {
+        let said = match (part("code"), part("message")) {
             (code, message) if message.is_empty() => code,
             (code, message) => format!("{code}: {message}"),
+        };
+        match error.get("detail").map(detail).unwrap_or_default() {
+            detail if detail.is_empty() => said,
+            detail => format!("{said} ({detail})"),
         }
     });
     Some(words.collect::<Vec<_>>().join("; "))
+}
+
+/// Returns what an error is about, as far as it is words. Of the detail of a refused scope there are none.
+fn detail(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => printable(text),
+        serde_json::Value::Object(fields) => {
+            let words =
+                fields.iter().filter_map(|(name, value)| Some((printable(name), printable(value.as_str()?))));
+            words.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+        }
+        _ => String::new(),
+    }
 }
 
 /// A server's words go to a terminal: one line of them, and nothing that steers it.

@@ -6,4 +6,6 @@ mod documents;
 mod downloads;
 mod endpoints;
 mod kit;
+mod pushes;
+mod repository;
 mod server;

@@ -52,6 +52,11 @@ impl Answer {
         Answer { status, ..Answer::ok("") }
     }
 
+    /// The connection ends without an answer.
+    pub fn nothing() -> Answer {
+        Answer::status(0)
+    }
+
     pub fn at(mut self, status: u16) -> Answer {
         self.status = status;
         self
@@ -168,6 +173,9 @@ fn serve(
         request
     };
     let answer = answer(&request);
+    if answer.status == 0 {
+        return Ok(());
+    }
     let mut head = format!("HTTP/1.1 {} X\r\nconnection: close\r\n", answer.status);
     head.push_str(&format!("content-length: {}\r\n", answer.length.unwrap_or(answer.body.len())));
     for (name, value) in &answer.headers {
