@@ -57,6 +57,15 @@ impl BlobReader {
         }
     }
 
+    /// Says which byte the first connection begins with. What is before it is not verified, and so the digest
+    /// is not either.
+    pub(crate) fn beginning_at(mut self, offset: u64) -> BlobReader {
+        if offset > 0 {
+            (self.offset, self.broken_at, self.hasher) = (offset, offset, None);
+        }
+        self
+    }
+
     fn finish(&mut self) -> io::Result<usize> {
         if let Some(hasher) = self.hasher.take() {
             self.wrong = Some(hasher.finish()).filter(|actual| *actual != self.digest);

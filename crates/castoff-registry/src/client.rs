@@ -22,7 +22,8 @@ use crate::url;
 /// Manifests are small; the distribution specification lets a registry refuse above 4 MiB.
 pub(crate) const DOCUMENT_LIMIT: u64 = 4 << 20;
 
-const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+/// The documents that castoff reads.
+pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
 /// A client of all registries, shared by threads. Clones share connections and tokens.
@@ -110,13 +111,37 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<Box<dyn Read + Send>, RegistryError> {
+        Ok(Box::new(self.reader(reference, descriptor, 0)?))
+    }
+
+    fn reader(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobReader, RegistryError> {
         let shared = &self.0;
         let slot = shared.slots.take(reference.registry(), shared.config.blobs_at_once, &shared.stop)?;
-        let (url, inner) = shared.open(reference, &descriptor.digest, 0)?;
+        let (url, inner) = shared.open(reference, &descriptor.digest, offset)?;
         let (client, reference, digest) = (self.clone(), reference.clone(), descriptor.digest);
         let reopen = move |offset| Ok(client.0.open(&reference, &digest, offset)?.1);
         let attempts = shared.config.attempts;
-        Ok(Box::new(BlobReader::new(inner, url, descriptor, Box::new(reopen), attempts, Some(slot))))
+        let reader = BlobReader::new(inner, url, descriptor, Box::new(reopen), attempts, Some(slot));
+        Ok(reader.beginning_at(offset))
+    }
+
+    /// Opens a blob from an offset; only its size is verified, by whoever has the rest the digest. Breaks are
+    /// mended as by [`blob`](Client::blob), and it takes a slot as that does.
+    ///
+    /// # Errors
+    /// When no endpoint has it.
+    pub fn blob_part(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Box<dyn Read + Send>, RegistryError> {
+        Ok(Box::new(self.reader(reference, descriptor, offset)?))
     }
 
     /// Downloads a file. `take` makes something of its content, once per attempt.

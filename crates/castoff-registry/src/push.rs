@@ -8,7 +8,7 @@ use ureq::Body;
 use ureq::http::{Method, Response};
 
 use crate::ask::Question;
-use crate::client::{Client, DOCUMENT_LIMIT, Shared};
+use crate::client::{ACCEPT, Client, DOCUMENT_LIMIT, Shared};
 use crate::error::RegistryError;
 use crate::hosts::Endpoint;
 use crate::outgoing::{Open, Outgoing};
@@ -51,6 +51,14 @@ impl Client {
     /// When the registry cannot be reached.
     pub fn has_blob(&self, reference: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
         self.0.has(&self.0.registry(reference)?, &format!("blobs/{digest}"))
+    }
+
+    /// Returns whether the reference's repository has a manifest or index, or cannot be asked that.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub fn has_manifest(&self, reference: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
+        self.0.has(&self.0.registry(reference)?, &format!("manifests/{digest}"))
     }
 
     /// Brings a blob into the reference's repository: not at all when it is there, by mounting it, or by
@@ -148,7 +156,7 @@ impl Shared {
     /// Returns whether an endpoint has something. That it does not say so is no reason not to write:
     /// writing fails in the registry's own words, which HEAD has none of.
     pub(crate) fn has(&self, endpoint: &Endpoint, path: &str) -> Result<bool, RegistryError> {
-        let request = Request::new(Method::HEAD);
+        let request = Request { accept: ACCEPT, ..Request::new(Method::HEAD) };
         let question = Question { path, access: Access::Push, request };
         match self.ask(endpoint, &question, &mut Payload::Nothing, &mut |_, _| Ok(()), false) {
             Ok(()) => Ok(true),

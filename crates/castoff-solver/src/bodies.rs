@@ -202,6 +202,11 @@ impl<'w> Bodies<'w> {
         }
     }
 
+    /// Returns the store that the layers are in.
+    pub fn store(&self) -> &'w castoff_store::Store {
+        &self.world.store
+    }
+
     /// Makes the origin of a base layer known.
     pub fn add_base(&self, layer: BaseLayer) -> LayerId {
         let id = LayerId::of_diff(layer.diff_id);

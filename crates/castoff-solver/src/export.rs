@@ -5,5 +5,6 @@ pub mod archive;
 mod estargz;
 pub mod image;
 pub mod pack;
+pub mod push;
 pub mod set;
 pub mod tree;

@@ -20,6 +20,7 @@ mod lookup;
 mod lowers;
 mod machine_root;
 mod missing;
+pub mod origin;
 pub mod passwd;
 mod process_root;
 mod recipe;

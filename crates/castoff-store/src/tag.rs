@@ -93,6 +93,15 @@ impl Store {
         self.write_tag("pulled", reference, descriptor)
     }
 
+    /// Returns what all remote names stood for when they were last asked for, in the order of their
+    /// references.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn all_pulled(&self) -> Result<Vec<Tag>, FileError> {
+        self.read_tags("pulled")
+    }
+
     pub(crate) fn read_tags(&self, tree: &str) -> Result<Vec<Tag>, FileError> {
         let mut tags = Vec::new();
         for (path, _) in files_below(&self.path(tree))? {

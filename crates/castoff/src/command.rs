@@ -7,6 +7,7 @@ mod images;
 mod machine;
 mod pages;
 mod plan;
+mod push;
 mod run;
 mod space;
 mod transfer;
@@ -67,6 +68,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Load(args) => transfer::load(args, &context),
         Command::Import(args) => transfer::import(args, &context),
         Command::Pull(args) => transfer::pull(args, &context),
+        Command::Push(args) => push::push(args, &context),
         Command::Run(args) => run::run(args, &context),
         Command::Du(args) => space::du(args, &context),
         Command::Prune(args) => space::prune(args, &context),

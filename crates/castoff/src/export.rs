@@ -13,6 +13,7 @@ use castoff_oci::{Digest, MediaTypes, Platform, Reference};
 use castoff_solver::export::annotate::annotate;
 use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
 use castoff_solver::export::pack::{self, Pack, PackCompression, PackOptions, PackSource};
+use castoff_solver::export::push::{self, PushOptions};
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::export::tree::{self, TreeExport};
 use castoff_solver::{Bodies, Event, Messenger, Outcome, Solved, StepId, World, snapshot};
@@ -191,7 +192,15 @@ impl Exporter<'_> {
         match output {
             OutputSpec::CacheOnly => Ok(None),
             OutputSpec::Image { push: false, .. } => Ok(None),
-            OutputSpec::Image { push: true, .. } => Err(unsupported("pushing")),
+            OutputSpec::Image { push: true, image } => {
+                // The number that the step below gets.
+                let step = self.step;
+                self.image("pushing to registry", image, &mut |_, pack, source| {
+                    let (by_digest, insecure) = (image.push_by_digest, image.insecure);
+                    let options = PushOptions { names: &image.names, by_digest, insecure, step };
+                    Ok(push::push(pack, source.bodies, source.messenger, &options)?)
+                })
+            }
             OutputSpec::Engine { context, image } => {
                 let engine = engine::find(context.as_deref(), &self.request.engine)?;
                 self.image("importing to docker", image, &mut |images, pack, source| {
@@ -372,10 +381,6 @@ fn directory_of_platform(name: &str, epoch: Option<i64>) -> Entry {
         mtime: Timestamp { seconds: epoch.unwrap_or_default(), nanos: 0 },
         xattrs: Default::default(),
     }
-}
-
-fn unsupported(what: &str) -> BuildError {
-    BuildError::Other(anyhow::anyhow!("{what} is not supported yet"))
 }
 
 /// Returns how an image output is packed.

@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use castoff_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Raw, Reference};
 use castoff_solver::export::image::{Image, ImageLayer};
 use castoff_solver::export::set::ImageSet;
+use castoff_solver::origin::{self, Origins};
 use castoff_solver::{BaseLayer, Bodies, World};
 use castoff_store::{LayerId, Store};
 
@@ -219,6 +220,10 @@ impl Named {
         }
         let unnamed: Reference = "unnamed".parse().expect("a plain word is a name");
         let reference = self.reference.clone().unwrap_or(unnamed);
+        // A base that was never fetched is where it came from, whatever the image is called now.
+        let store = bodies.store();
+        let is_here = |layer: &Descriptor| store.blob(&layer.digest).is_some();
+        let origins = if layers.iter().all(is_here) { Origins::new() } else { origin::origins(store)? };
         let layers = layers
             .iter()
             .zip(diff_ids)
@@ -229,7 +234,8 @@ impl Named {
                 let id = if descriptor.digest == diff_id.0 && bodies.is_present(&own) {
                     own
                 } else {
-                    let reference = reference.clone();
+                    let known = origins.get(&descriptor.digest).and_then(|known| known.first());
+                    let reference = known.unwrap_or(&reference).clone();
                     bodies.add_base(BaseLayer {
                         descriptor: descriptor.clone(),
                         diff_id: *diff_id,

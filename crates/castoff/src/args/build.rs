@@ -31,6 +31,9 @@ pub struct BuildArgs {
     /// Annotation of the image: [manifest|index|manifest-descriptor|index-descriptor[[PLATFORM]],...:]KEY=VALUE
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub annotation: Vec<String>,
+    /// Push the result; shorthand of --output=type=registry
+    #[arg(long)]
+    pub push: bool,
     /// Make a secret known to steps that ask for it: id=ID[,src=FILE|,env=VARIABLE]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub secret: Vec<String>,

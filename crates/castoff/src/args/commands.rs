@@ -229,6 +229,44 @@ pub struct PullArgs {
     pub quiet: bool,
 }
 
+/// `castoff push`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PushArgs {
+    /// Images of the store, by the names that they get
+    #[arg(value_name = "NAME[:TAG]", required = true)]
+    pub images: Vec<String>,
+    /// Push every tag that the store has of the name
+    #[arg(short, long)]
+    pub all_tags: bool,
+    /// Push the image of an index for this platform
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// How new layers are compressed: gzip, zstd, estargz or uncompressed [default: gzip]
+    #[arg(long, value_name = "TYPE")]
+    pub compression: Option<String>,
+    /// Level of the compression
+    #[arg(long, value_name = "LEVEL")]
+    pub compression_level: Option<u32>,
+    /// Compress layers again that are compressed otherwise, those of the base image too
+    #[arg(long)]
+    pub force_compression: bool,
+    /// Use media types of OCI (oci) or Docker (docker) [default: oci]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Look at the registry's certificate, and refuse plain HTTP [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_verify: Option<String>,
+    /// Write the digest that the registry knows the image by to this file
+    #[arg(long, value_name = "FILE")]
+    pub digestfile: Option<PathBuf>,
+    /// auto, tty, plain, quiet, none or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+    /// Show no progress; print the names with their digests
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
 /// `castoff run`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {

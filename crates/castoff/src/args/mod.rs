@@ -36,8 +36,8 @@ pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheToSpec};
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs,
-    InfoArgs, InspectArgs, LoadArgs, ManArgs, PlanFormat, PruneArgs, PullArgs, ReportFormat, RmiArgs,
-    RunArgs, SaveArgs, TagArgs,
+    InfoArgs, InspectArgs, LoadArgs, ManArgs, PlanFormat, PruneArgs, PullArgs, PushArgs, ReportFormat,
+    RmiArgs, RunArgs, SaveArgs, TagArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
@@ -119,6 +119,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Fetch an image from a registry
     Pull(PullArgs),
+    /// Bring images into registries
+    Push(PushArgs),
     /// Run a command in an image, or in what a directory builds
     Run(RunArgs),
     /// Show what takes space in the store

@@ -11,8 +11,8 @@ use super::fields::FieldError;
 use super::{
     AboutArgs, AnnotationError, BuildArgs, CacheError, CacheFromSpec, CacheToSpec, Call, CallError, CallSpec,
     CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs,
-    NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, SshError, SshSpec,
-    StepArgs, StepFlagError, annotation, fields, proxies, step,
+    ImageAttributes, NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, SshError,
+    SshSpec, StepArgs, StepFlagError, annotation, fields, proxies, step,
 };
 
 /// A build that was asked for.
@@ -231,6 +231,9 @@ impl BuildArgs {
             if reference.digest().is_some() { Err(ValueError::TagWithDigest) } else { Ok(reference) }
         })?;
         let mut outputs = each("output", &self.output, |text| Ok(OutputSpec::parse(text)?))?;
+        if self.push {
+            push_outputs(&mut outputs)?;
+        }
         if self.load && !outputs.iter().any(|output| matches!(output, OutputSpec::Engine { .. })) {
             outputs.push(OutputSpec::load());
         }
@@ -333,28 +336,10 @@ impl BuildArgs {
     }
 
     fn progress_mode(&self, environment: &Environment) -> Result<ProgressMode, RequestError> {
-        let named = |flag, text: &str| {
-            ProgressMode::parse(text).map_err(|source| RequestError::Value {
-                flag,
-                value: text.to_owned(),
-                source,
-            })
-        };
-        let explicit = self.progress.as_deref().map(|text| named("progress", text)).transpose()?;
-        let mode = match explicit {
-            Some(ProgressMode::Quiet) | None if self.quiet => ProgressMode::Quiet,
-            Some(_) if self.quiet => return Err(RequestError::Conflict("`--quiet`", "`--progress`")),
-            Some(mode) => mode,
-            None => match environment.filled("BUILDKIT_PROGRESS") {
-                Some(text) => named("progress", text)?,
-                None => ProgressMode::Auto,
-            },
-        };
-        match mode {
-            ProgressMode::Auto if environment.stderr_is_terminal => Ok(ProgressMode::Tty),
-            ProgressMode::Auto => Ok(ProgressMode::Plain),
-            ProgressMode::Tty if !environment.stderr_is_terminal => Err(RequestError::NoTerminal),
-            mode => Ok(mode),
+        match (self.quiet, self.progress.as_deref()) {
+            (true, None | Some("quiet")) => Ok(ProgressMode::Quiet),
+            (true, Some(_)) => Err(RequestError::Conflict("`--quiet`", "`--progress`")),
+            (false, text) => ProgressMode::choose(text, environment),
         }
     }
 
@@ -431,6 +416,21 @@ impl PlanRequest {
 }
 
 impl ProgressMode {
+    /// Returns the mode of `--progress`, else that of `BUILDKIT_PROGRESS`, else what standard error is good
+    /// for.
+    ///
+    /// # Errors
+    /// When it is none, or needs a terminal that is not there.
+    pub fn choose(text: Option<&str>, environment: &Environment) -> Result<ProgressMode, RequestError> {
+        let text = text.or_else(|| environment.filled("BUILDKIT_PROGRESS")).unwrap_or_default();
+        match value("progress", text, ProgressMode::parse)? {
+            ProgressMode::Auto if environment.stderr_is_terminal => Ok(ProgressMode::Tty),
+            ProgressMode::Auto => Ok(ProgressMode::Plain),
+            ProgressMode::Tty if !environment.stderr_is_terminal => Err(RequestError::NoTerminal),
+            mode => Ok(mode),
+        }
+    }
+
     fn parse(text: &str) -> Result<ProgressMode, ValueError> {
         match text {
             "" | "auto" => Ok(ProgressMode::Auto),
@@ -498,6 +498,21 @@ fn plan_request(
         ulimits: each("ulimit", &steps.ulimit, |text| Ok(step::ulimit(text)?))?,
         entitlements,
     })
+}
+
+/// Makes the image of a build one that is pushed, as `--push` asks for (B-101).
+fn push_outputs(outputs: &mut Vec<OutputSpec>) -> Result<(), RequestError> {
+    if outputs.is_empty() {
+        outputs.push(OutputSpec::Image { push: true, image: ImageAttributes::default() });
+        return Ok(());
+    }
+    let mut found = false;
+    for output in outputs {
+        if let OutputSpec::Image { push, .. } = output {
+            (*push, found) = (true, true);
+        }
+    }
+    if found { Ok(()) } else { Err(RequestError::Conflict("`--push`", "an `--output` that is no image")) }
 }
 
 /// B-013

@@ -317,6 +317,7 @@ fn impossible_requests_are_refused() {
     check("-o - -o type=oci .", "only one output can be written to standard output");
     check("-o out --iidfile id .", "`--iidfile` needs an image, and this output is files");
     check("-o type=registry .", "tag is needed when pushing to registry");
+    check("--push .", "tag is needed when pushing to registry");
     check(
         "-t a:b:c .",
         "invalid value `a:b:c` for `--tag`: invalid reference format: `a:b` is not a repository name",
@@ -358,7 +359,6 @@ fn flags_of_later_are_refused_by_name() {
         let expected = expected.map(|flag| format!("`--{flag}` is not supported yet"));
         assert_eq!(result.err(), expected, "{flags}");
     };
-    check("--push", Some("push"));
     check("-m 1g", Some("memory"));
     check("--memory-swap -1", Some("memory-swap"));
     check("-v /a:/b", Some("volume"));

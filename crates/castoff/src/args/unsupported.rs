@@ -39,7 +39,6 @@ const TABLE: &[(&str, Option<char>, Takes)] = &[
     ("cgroup-parent", None, Value),
     ("detach", None, Boolean),
     ("invoke", None, Value),
-    ("push", None, Boolean),
     ("policy", None, Value),
     ("provenance", None, Value),
     ("sbom", None, Value),

@@ -9,7 +9,7 @@ use castoff_solver::Event;
 
 use super::Context;
 use crate::args::{BuildArgs, BuildRequest, ProgressMode};
-use crate::build::{self, BuildError, Built};
+use crate::build::{self, Built};
 use crate::exit;
 use crate::interrupt;
 use crate::progress::{self, Colors, Renderer};
@@ -40,7 +40,8 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
     }
     let mut session = context.open(SessionOptions { jobs: request.jobs, lease: true })?;
     let interrupted = interrupt::watch(&session.world.cancel)?;
-    let (built, tail) = show(&request, context, |events| build::build(&request, &mut session.world, events));
+    let (built, tail) =
+        show(request.progress, context, |events| build::build(&request, &mut session.world, events));
     if interrupted.happened() {
         return Ok(exit::INTERRUPTED);
     }
@@ -73,14 +74,14 @@ fn add_proxies(request: &mut BuildRequest, context: &Context<'_>) {
     }
 }
 
-/// Builds on one thread and shows progress on this one. Returns the result and the last output of the
+/// Works on one thread and shows progress on this one. Returns the result and the last output of the
 /// step that failed.
-pub(super) fn show<T: Send>(
-    request: &BuildRequest,
+pub(super) fn show<T: Send, E: Send>(
+    mode: ProgressMode,
     context: &Context<'_>,
-    work: impl FnOnce(&mut dyn FnMut(Event)) -> Result<T, BuildError> + Send,
-) -> (Result<T, BuildError>, Vec<Vec<u8>>) {
-    let mut renderer = renderer(request.progress, context);
+    work: impl FnOnce(&mut dyn FnMut(Event)) -> Result<T, E> + Send,
+) -> (Result<T, E>, Vec<Vec<u8>>) {
+    let mut renderer = renderer(mode, context);
     let mut tails = progress::Tails::default();
     let start = Instant::now();
     let built = std::thread::scope(|scope| {

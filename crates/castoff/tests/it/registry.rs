@@ -2,6 +2,8 @@
 
 mod interop;
 mod kit;
+mod proxy;
+mod pushing;
 mod scripted;
 
 use std::fs;

@@ -40,7 +40,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    fn start(settings: &str) -> Registry {
+    pub fn start(settings: &str) -> Registry {
         let directory = tempfile::tempdir().unwrap();
         let (process, port) = serve(directory.path(), 0, settings);
         Registry { process, port, settings: settings.to_owned(), directory }
