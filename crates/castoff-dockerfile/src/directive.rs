@@ -156,7 +156,8 @@ fn foreign_syntax(source: &str, lines: Lines<'_>) -> Option<Spanned<String>> {
 
 fn first_word(source: &str, range: Range<usize>) -> Spanned<String> {
     let value = &source[range.clone()];
-    let value = value.split(' ').next().unwrap_or(value);
+    // What is left is trimmed like a value that stands alone.
+    let value = value.split(' ').next().unwrap_or(value).trim_end();
     Spanned { value: value.to_owned(), span: span(range.start..range.start + value.len()) }
 }
 
