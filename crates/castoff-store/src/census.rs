@@ -17,6 +17,7 @@ use crate::file::{
     FileError, TOUCH_INTERVAL, disk_size, files_below, last_used, list, milliseconds, read_optional, written,
 };
 use crate::lock::{Hold, try_hold};
+use crate::passed::PASSED;
 use crate::remove::tree_size;
 use crate::{CacheRecord, LayerId, RecordOutcome, Store};
 
@@ -201,7 +202,8 @@ impl Census {
                 self.add(Item::Blob(digest), path, &metadata);
             }
         }
-        for directory in ["diffs", ALIASES, "sizes", "variants", "indexes", "erofs", "slots", "memos"] {
+        for directory in ["diffs", ALIASES, "sizes", "variants", "indexes", "erofs", "slots", "memos", PASSED]
+        {
             for (path, metadata) in files_below(&store.path(directory))? {
                 let relative =
                     path.strip_prefix(store.root()).unwrap_or(&path).to_string_lossy().into_owned();

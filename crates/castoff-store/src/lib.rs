@@ -18,6 +18,7 @@
 //!   records/<2 hex>/<key>.json          what a step was and gave
 //!   slots/<2 hex>/<slot>.json           key that a step of some name had last
 //!   memos/<name>                        file digests of a tree, by stat
+//!   passed/<2 hex>/<check>              a check that found nothing
 //!   tags/<registry>/<repository>/:<tag>.json        names given by the user
 //!   pulled/<registry>/<repository>/:<tag>.json      what a remote name was when last asked
 //!   mounts/<digest of id>/<index>/      cache mounts
@@ -53,6 +54,7 @@ mod lease;
 mod lock;
 mod memo;
 mod open;
+mod passed;
 mod prune;
 mod record;
 mod remove;

@@ -91,6 +91,7 @@ fn sweep(root: &Path, mark: SystemTime) -> Result<(), FileError> {
         "records",
         "slots",
         "memos",
+        crate::passed::PASSED,
         "tags",
         "pulled",
     ] {

@@ -29,6 +29,7 @@ use crate::devices;
 use crate::export::{self, Outputs};
 use crate::ignored::ignored_sources;
 use crate::platforms;
+use crate::start::{self, StartFindings};
 
 pub(crate) use definition::{Definition, read};
 
@@ -39,6 +40,8 @@ pub struct Built {
     pub images: Option<ImageSet>,
     /// Findings that did not stop the build.
     pub warnings: Vec<Diagnostic>,
+    /// Whether the images can start.
+    pub start: Vec<StartFindings>,
     /// The Dockerfile, for showing them.
     pub dockerfile: DockerfileText,
 }
@@ -68,6 +71,9 @@ pub enum BuildError {
         /// Why.
         error: Box<StepError>,
     },
+    /// The image cannot start, and it was required that it can.
+    #[error("the image cannot start")]
+    CannotStart(Vec<StartFindings>),
     /// The build was interrupted.
     #[error("the build was interrupted")]
     Interrupted,
@@ -126,14 +132,20 @@ pub fn build(
     world.shared_caches = caches::imports(request, &mut planned.next_step, events);
     let exports = caches::exports(request, &mut planned.next_step, events)?;
     let bodies = Bodies::new(world);
-    let outputs = with_caches(request, planned, &exports, world, &bodies, events);
+    let done = with_caches(request, planned, &exports, world, &bodies, events);
     // What finished stays, whatever became of the rest. A build that wrote nothing does not wait for
     // what others have written to the disk.
-    if outputs.as_ref().map_or(true, |(outputs, _)| outputs.wrote) {
+    if done.as_ref().map_or(true, |(made, _)| made.outputs.wrote) {
         world.store.sync()?;
     }
-    let (outputs, planned) = outputs?;
-    Ok(Built { images: outputs.images, warnings: planned.warnings, dockerfile: planned.dockerfile })
+    let (Made { outputs, start }, Planned { warnings, dockerfile, .. }) = done?;
+    Ok(Built { images: outputs.images, warnings, start, dockerfile })
+}
+
+/// What came of a solve.
+struct Made {
+    outputs: Outputs,
+    start: Vec<StartFindings>,
 }
 
 /// Builds while steps that are done are uploaded, and waits for these whatever becomes of the build.
@@ -144,7 +156,7 @@ fn with_caches(
     world: &World,
     bodies: &Bodies<'_>,
     events: &mut dyn FnMut(Event),
-) -> Result<(Outputs, Planned), BuildError> {
+) -> Result<(Made, Planned), BuildError> {
     // The steps of the caches come last; their numbers are the first that nobody else took.
     let free = Cell::new(planned.next_step);
     let events = &mut |event: Event| {
@@ -156,16 +168,16 @@ fn with_caches(
     let stop = Arc::default();
     std::thread::scope(|scope| {
         let uploader = Uploader::start(scope, exports, world, bodies, stop);
-        let outputs = attempts(request, planned, world, bodies, &uploader, events);
+        let made = attempts(request, planned, world, bodies, &uploader, events);
         let step = StepId(free.get());
         caches::begin_export(exports, step, events);
         let before = (world.clock)();
-        let reports = uploader.finish(matches!(outputs, Err(BuildError::Interrupted)));
+        let reports = uploader.finish(matches!(made, Err(BuildError::Interrupted)));
         let failed = caches::end_export(reports, (world.clock)() - before, step, events);
         caches::summary(world, StepId(free.get()), events);
-        match (outputs, failed) {
+        match (made, failed) {
             (Ok(_), Some(error)) => Err(error.into()),
-            (outputs, _) => outputs,
+            (made, _) => made,
         }
     })
 }
@@ -178,7 +190,7 @@ fn attempts(
     bodies: &Bodies<'_>,
     uploader: &Uploader<'_>,
     events: &mut dyn FnMut(Event),
-) -> Result<(Outputs, Planned), BuildError> {
+) -> Result<(Made, Planned), BuildError> {
     loop {
         let refused = world.shared_caches.refusals();
         let mut used = planned.next_step;
@@ -196,7 +208,7 @@ fn attempts(
                 caches::tell(&format!("{error:#}; the build goes on without that result"), &mut used, events);
                 planned.next_step = used;
             }
-            Ok(outputs) => return Ok((outputs, planned)),
+            Ok(made) => return Ok((made, planned)),
         }
     }
 }
@@ -208,11 +220,21 @@ fn solve_and_export(
     bodies: &Bodies<'_>,
     uploader: &Uploader<'_>,
     events: &mut dyn FnMut(Event),
-) -> Result<Outputs, BuildError> {
+) -> Result<Made, BuildError> {
     let uploads = Some(uploader.queue());
     let solved = solve_plan(planned, &roots(&planned.plan), world, bodies, uploads, events)?;
+    // Before anything leaves this machine.
+    let start = if request.makes_image() || request.require_startable {
+        start::check_build(planned, &solved, world, bodies, request.require_startable)?
+    } else {
+        Vec::new()
+    };
+    if request.require_startable && start.iter().any(StartFindings::cannot_start) {
+        return Err(BuildError::CannotStart(start));
+    }
     let step = StepId(planned.next_step + planned.plan.graph.len() as u32);
-    export::outputs(request, planned, &solved, world, bodies, step, events)
+    let outputs = export::outputs(request, planned, &solved, world, bodies, step, events)?;
+    Ok(Made { outputs, start })
 }
 
 /// Reads, parses and plans a Dockerfile. The local directories it may use are put into `world`.

@@ -10,6 +10,7 @@ mod plan;
 mod push;
 mod run;
 mod space;
+mod startable;
 mod transfer;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -62,6 +63,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Images(args) => images::images(args, &context),
         Command::History(args) => images::history(args, &context),
         Command::Inspect(args) => images::inspect(args, &context),
+        Command::Startable(args) => startable::startable(args, &context),
         Command::Tag(args) => images::tag(args, &context),
         Command::Rmi(args) => images::rmi(args, &context),
         Command::Save(args) => transfer::save(args, &context),

@@ -27,4 +27,5 @@ pub mod progress;
 pub mod report;
 pub mod rules;
 pub mod session;
+pub mod start;
 pub mod table;

@@ -15,6 +15,7 @@ use crate::context::DockerfileText;
 use crate::exit;
 use crate::missing;
 use crate::progress::Colors;
+use crate::start;
 
 /// Errors shown of one Dockerfile; the first are the ones that caused the others.
 const MOST_ERRORS: usize = 10;
@@ -33,6 +34,11 @@ pub fn failure(error: &BuildError, tail: &[Vec<u8>], to: &mut dyn Write) -> u8 {
         }
         BuildError::Diagnostics { dockerfile, diagnostics } => {
             (diagnostics_failure(dockerfile, diagnostics), exit::FAILURE)
+        }
+        BuildError::CannotStart(findings) => {
+            let failure =
+                "ERROR: failed to build: the image cannot start, and --require startable was given\n";
+            (start::text(findings).trim_start_matches('\n').to_owned() + failure, exit::FAILURE)
         }
         BuildError::Interrupted => ("ERROR: failed to build: interrupted\n".to_owned(), exit::INTERRUPTED),
         BuildError::Other(error) => {

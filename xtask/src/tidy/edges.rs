@@ -21,6 +21,7 @@ const RULES: &[Rule] = &[
     Rule { name: "castoff-registry", floor: 1, edges: &["castoff-oci"] },
     Rule { name: "castoff-sandbox", floor: 1, edges: &[] },
     Rule { name: "castoff-ssh", floor: 1, edges: &[] },
+    Rule { name: "castoff-inspect", floor: 2, edges: &["castoff-layer", "castoff-oci"] },
     Rule { name: "castoff-plan", floor: 2, edges: &["castoff-dockerfile", "castoff-graph", "castoff-oci"] },
     Rule {
         name: "castoff-solver",
@@ -47,6 +48,7 @@ const RULES: &[Rule] = &[
             "castoff-registry",
             "castoff-sandbox",
             "castoff-ssh",
+            "castoff-inspect",
             "castoff-plan",
             "castoff-solver",
         ],

@@ -71,6 +71,9 @@ pub struct BuildArgs {
     /// The old spelling of --call.
     #[arg(long, hide = true, value_name = "METHOD", allow_hyphen_values = true)]
     pub print: Option<String>,
+    /// Fail unless the result is: startable
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub require: Vec<Requirement>,
     /// How progress is shown: auto, tty, plain, quiet, none or rawjson
     #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
     pub progress: Option<String>,
@@ -125,6 +128,13 @@ pub struct AboutArgs {
     /// Write NAME:TAG@DIGEST to a file, a line for each name; of kaniko.
     #[arg(long, hide = true, value_name = "FILE", allow_hyphen_values = true)]
     pub image_name_tag_with_digest_file: Option<PathBuf>,
+}
+
+/// What a result can be required to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Requirement {
+    /// An image that is not certain to fail when it is started.
+    Startable,
 }
 
 /// `castoff plan`.

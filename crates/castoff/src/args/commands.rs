@@ -148,6 +148,30 @@ pub struct InspectArgs {
     pub platform: Option<String>,
 }
 
+/// `castoff startable`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StartableArgs {
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// How the answer is given
+    #[arg(long, value_enum, default_value_t)]
+    pub format: StartableFormat,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
+
+/// How `castoff startable` answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum StartableFormat {
+    /// Sentences.
+    #[default]
+    Text,
+    /// A list with an object for each image (docs/startable.md).
+    Json,
+}
+
 /// `castoff tag`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TagArgs {

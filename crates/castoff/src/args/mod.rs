@@ -31,13 +31,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use annotation::AnnotationError;
-pub use build::{AboutArgs, BuildArgs, ContextArgs, PlanArgs, StepArgs};
+pub use build::{AboutArgs, BuildArgs, ContextArgs, PlanArgs, Requirement, StepArgs};
 pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheToSpec};
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs,
     InfoArgs, InspectArgs, LoadArgs, ManArgs, PlanFormat, PruneArgs, PullArgs, PushArgs, ReportFormat,
-    RmiArgs, RunArgs, SaveArgs, TagArgs,
+    RmiArgs, RunArgs, SaveArgs, StartableArgs, StartableFormat, TagArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
@@ -107,6 +107,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Show an image's config as JSON
     Inspect(InspectArgs),
+    /// Say whether an image can start, and why not
+    Startable(StartableArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names of images

@@ -11,8 +11,8 @@ use super::fields::FieldError;
 use super::{
     AboutArgs, AnnotationError, BuildArgs, CacheError, CacheFromSpec, CacheToSpec, Call, CallError, CallSpec,
     CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs,
-    ImageAttributes, NamedContextSpec, OutputError, OutputSpec, PlanArgs, SecretError, SecretSpec, SshError,
-    SshSpec, StepArgs, StepFlagError, annotation, fields, proxies, step,
+    ImageAttributes, NamedContextSpec, OutputError, OutputSpec, PlanArgs, Requirement, SecretError,
+    SecretSpec, SshError, SshSpec, StepArgs, StepFlagError, annotation, fields, proxies, step,
 };
 
 /// A build that was asked for.
@@ -46,6 +46,8 @@ pub struct BuildRequest {
     pub metadata_file: Option<PathBuf>,
     /// Whether findings about the Dockerfile are in it (B-114).
     pub metadata_warnings: bool,
+    /// Whether the build fails when the image cannot start.
+    pub require_startable: bool,
     /// How progress is shown; never `Auto`.
     pub progress: ProgressMode,
     /// A question that is answered instead of building.
@@ -56,6 +58,14 @@ pub struct BuildRequest {
     pub jobs: Option<usize>,
     /// What was accepted without effect, one line each, for the user to know.
     pub notices: Vec<String>,
+}
+
+impl BuildRequest {
+    /// Returns whether an image comes out, and not only files or nothing.
+    pub fn makes_image(&self) -> bool {
+        let no_image = |output: &OutputSpec| output.is_files() || *output == OutputSpec::CacheOnly;
+        self.outputs.is_empty() || !self.outputs.iter().all(no_image)
+    }
 }
 
 /// What is to be built, without what becomes of it.
@@ -290,6 +300,7 @@ impl BuildArgs {
             metadata_warnings: environment
                 .text("BUILDX_METADATA_WARNINGS")
                 .is_some_and(|value| fields::boolean(value) == Ok(true)),
+            require_startable: self.require.contains(&Requirement::Startable),
             progress: self.progress_mode(environment)?,
             call: self.call()?,
             debug: global.debug,

@@ -1,6 +1,6 @@
 //! `castoff build`.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use crate::interrupt;
 use crate::progress::{self, Colors, Renderer};
 use crate::report;
 use crate::session::SessionOptions;
+use crate::start;
 
 /// How often the terminal view is drawn at least.
 const FRAME: Duration = Duration::from_millis(100);
@@ -120,6 +121,8 @@ fn finish(request: &BuildRequest, built: &Built, context: &Context<'_>) -> anyho
             .then(|| Colors::parse(environment.text("BUILDKIT_COLORS").unwrap_or_default()));
         let in_full = request.debug;
         report::warnings(&built.warnings, &built.dockerfile, in_full, colors.as_ref(), &mut io::stderr());
+        // There is nobody left to tell when standard error is closed.
+        let _nobody = io::stderr().write_all(start::text(&built.start).as_bytes());
         if request.tags.is_empty()
             && request.outputs.is_empty()
             && request.metadata_file.is_none()

@@ -35,3 +35,4 @@ mod secrets;
 mod shared_caches;
 mod space;
 mod stages;
+mod startable;
