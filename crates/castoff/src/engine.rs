@@ -8,11 +8,10 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use castoff_oci::{ChainId, Digest, Reference};
+use castoff_oci::{ChainId, Digest, ImageConfig, Reference};
 use castoff_registry::{Engine, EngineAddress, EngineKind};
 use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
 use castoff_solver::export::pack::{Pack, PackSource};
-use castoff_solver::export::set::ImageSet;
 use serde_json::Value;
 
 use crate::args::EngineChoice;
@@ -77,21 +76,14 @@ fn named(context: &str, choice: &EngineChoice) -> anyhow::Result<EngineAddress> 
 ///
 /// # Errors
 /// When a layer cannot be read, or the engine does not take the image.
-pub fn load(
-    engine: &Engine,
-    images: &ImageSet,
-    pack: &Pack,
-    names: &[Reference],
-    source: PackSource<'_>,
-) -> anyhow::Result<()> {
+pub fn load(engine: &Engine, pack: &Pack, names: &[Reference], source: PackSource<'_>) -> anyhow::Result<()> {
     let kind = engine.kind()?;
-    if images.index().is_some() && kind != EngineKind::DockerContainerd {
+    if pack.root.media_type.is_index() && kind != EngineKind::DockerContainerd {
         bail!(
             "this engine's store takes single images and no index: build one platform, or use -o type=oci or --push"
         );
     }
-    let left_out =
-        if kind == EngineKind::Docker { known(images, pack, &engine.layers()?) } else { BTreeSet::new() };
+    let left_out = if kind == EngineKind::Docker { known(pack, &engine.layers()?)? } else { BTreeSet::new() };
     match send(engine, pack, names, source, &left_out) {
         // What it had may be gone.
         Err(_) if !left_out.is_empty() => send(engine, pack, names, source, &BTreeSet::new()),
@@ -100,12 +92,13 @@ pub fn load(
 }
 
 /// Returns the blobs that hold layers an engine has. A layer is known together with all below it.
-fn known(images: &ImageSet, pack: &Pack, layers: &BTreeSet<ChainId>) -> BTreeSet<Digest> {
+fn known(pack: &Pack, layers: &BTreeSet<ChainId>) -> anyhow::Result<BTreeSet<Digest>> {
     let (mut known, mut needed) = (BTreeSet::new(), BTreeSet::new());
-    for (image, packed) in images.images().iter().zip(&pack.images) {
-        let diffs = &image.config.value().rootfs.diff_ids;
-        for (place, layer) in packed.layers.iter().enumerate() {
-            let below = diffs.get(..=place).and_then(ChainId::of);
+    for image in &pack.images {
+        // Not the config of the store: a layer may be another one outside of it.
+        let config: ImageConfig = serde_json::from_slice(&pack.documents[&image.config.digest].bytes)?;
+        for (place, layer) in image.layers.iter().enumerate() {
+            let below = config.rootfs.diff_ids.get(..=place).and_then(ChainId::of);
             let is_known = below.is_some_and(|chain| layers.contains(&chain));
             if is_known {
                 known.insert(layer.digest)
@@ -116,7 +109,7 @@ fn known(images: &ImageSet, pack: &Pack, layers: &BTreeSet<ChainId>) -> BTreeSet
     }
     // One blob may be two layers of an image, of which the engine has one.
     known.retain(|digest| !needed.contains(digest));
-    known
+    Ok(known)
 }
 
 fn send(

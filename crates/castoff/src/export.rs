@@ -195,7 +195,7 @@ impl Exporter<'_> {
             OutputSpec::Image { push: true, image } => {
                 // The number that the step below gets.
                 let step = self.step;
-                self.image("pushing to registry", image, &mut |_, pack, source| {
+                self.image("pushing to registry", image, &mut |pack, source| {
                     let (by_digest, insecure) = (image.push_by_digest, image.insecure);
                     let options = PushOptions { names: &image.names, by_digest, insecure, step };
                     Ok(push::push(pack, source.bodies, source.messenger, &options)?)
@@ -203,8 +203,8 @@ impl Exporter<'_> {
             }
             OutputSpec::Engine { context, image } => {
                 let engine = engine::find(context.as_deref(), &self.request.engine)?;
-                self.image("importing to docker", image, &mut |images, pack, source| {
-                    engine::load(&engine, images, pack, &image.names, source)
+                self.image("importing to docker", image, &mut |pack, source| {
+                    engine::load(&engine, pack, &image.names, source)
                 })
             }
             OutputSpec::Local { dest, epoch, platform_split, delete } => {
@@ -264,7 +264,7 @@ impl Exporter<'_> {
                 self.archive("exporting to docker image format", ArchiveKind::Docker, dest, image)
             }
             OutputSpec::OciDirectory { dest, image } => {
-                self.image("exporting to oci image format", image, &mut |_, pack, source| {
+                self.image("exporting to oci image format", image, &mut |pack, source| {
                     Ok(archive::write_layout(pack, &image.names, source, dest)?)
                 })
             }
@@ -278,7 +278,7 @@ impl Exporter<'_> {
         dest: &OutputFile,
         attributes: &ImageAttributes,
     ) -> Result<Option<About>, BuildError> {
-        self.image(name, attributes, &mut |_, pack, source| {
+        self.image(name, attributes, &mut |pack, source| {
             let export = ArchiveExport { names: &attributes.names, kind, source, left_out: &BTreeSet::new() };
             to_file(dest, &mut |to| Ok(archive::write_archive(pack, &export, to)?))
         })
@@ -289,7 +289,7 @@ impl Exporter<'_> {
         &mut self,
         name: &str,
         attributes: &ImageAttributes,
-        write: &mut (dyn FnMut(&ImageSet, &Pack, PackSource<'_>) -> anyhow::Result<()> + Send),
+        write: &mut (dyn FnMut(&Pack, PackSource<'_>) -> anyhow::Result<()> + Send),
     ) -> Result<Option<About>, BuildError> {
         let step = self.begin(name);
         let images = &self.images(step, attributes)?;
@@ -298,7 +298,7 @@ impl Exporter<'_> {
         self.work(step, |messenger| {
             let source = PackSource { bodies, messenger };
             let pack = pack::pack(images, options, source)?;
-            write(images, &pack, source)?;
+            write(&pack, source)?;
             Ok(Some(About::of_pack(&pack, &attributes.names)))
         })
     }

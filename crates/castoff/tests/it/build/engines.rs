@@ -155,6 +155,14 @@ fn an_image_is_loaded_into_docker_and_only_what_it_lacks_is_sent() {
     // Another compression is of the blobs, and not of what the engine makes of them.
     build("two", &["-o", "type=docker,name=app:3,compression=gzip"]);
     assert_eq!(docker.image("app:3")["Id"], docker.image("app:2")["Id"]);
+    // With a table of contents they are other layers, though made of the same ones.
+    let sent = build(
+        "two",
+        &["-o", "type=docker,name=app:5,compression=estargz,force-compression=true", "--iidfile", "id"],
+    );
+    assert!(sent > 3_000_000, "{sent}");
+    assert_eq!(docker.image("app:5")["Id"], kit.read("id"));
+    assert_ne!(docker.image("app:5")["Id"], docker.image("app:2")["Id"]);
     // An archive for `docker load` is the same.
     kit.build(
         "FROM busybox\nCOPY large /\n",
