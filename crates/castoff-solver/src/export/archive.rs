@@ -76,6 +76,8 @@ pub fn write_archive(
     to: &mut dyn Write,
 ) -> Result<(), ArchiveError> {
     let layout = Layout::new(pack, export.kind, export.names);
+    let sent = layout.blobs.values().filter(|blob| !export.left_out.contains(&blob.descriptor.digest));
+    pack::fetch(sent.copied(), export.source)?;
     let mut tar = TarWriter::new(to, TarOptions::default());
     for directory in ["blobs", "blobs/sha256"] {
         tar.append(&entry(directory, EntryKind::Directory { opaque: false }, 0o755), &mut io::empty())?;
@@ -117,11 +119,14 @@ pub fn write_layout(
 ) -> Result<(), ArchiveError> {
     let mut layout = Layout::new(pack, ArchiveKind::Oci, names);
     std::fs::create_dir_all(directory.join("blobs/sha256"))?;
-    for (name, blob) in &layout.blobs {
+    let mut blobs: Vec<_> = layout.blobs.iter().collect();
+    blobs.retain(|(name, blob)| {
+        let known = directory.join(name).metadata();
+        !known.is_ok_and(|metadata| metadata.len() == blob.descriptor.size)
+    });
+    pack::fetch(blobs.iter().map(|(_, blob)| **blob), source)?;
+    for (name, blob) in blobs {
         let path = directory.join(name);
-        if path.metadata().is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
-            continue;
-        }
         let mut file = pack::open(blob, source)?;
         write_file(&path, &mut file)?;
     }

@@ -179,6 +179,30 @@ pub fn pack(images: &ImageSet, options: &PackOptions, source: PackSource<'_>) ->
     Ok(Pack { root, images: packed, documents, manifests, blobs, created })
 }
 
+/// Fetches those blobs that are not in the store, side by side.
+///
+/// # Errors
+/// When one cannot be fetched; what came of the others stays.
+pub fn fetch<'a>(
+    blobs: impl Iterator<Item = &'a PackedBlob>,
+    source: PackSource<'_>,
+) -> Result<(), PackError> {
+    let PackSource { bodies, messenger } = source;
+    let missing = blobs.filter(|blob| bodies.world.store.blob(&blob.descriptor.digest).is_none());
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = missing
+            .filter_map(|blob| blob.base.as_ref())
+            .map(|base| {
+                let messenger = messenger.clone();
+                scope.spawn(move || bodies.fetch(base, &messenger))
+            })
+            .collect();
+        let fetched: Vec<_> =
+            threads.into_iter().map(|thread| thread.join().expect("a download does not panic")).collect();
+        Ok(fetched.into_iter().collect::<Result<(), BodyError>>()?)
+    })
+}
+
 /// Opens a blob of a pack, and fetches it first when it is not in the store.
 ///
 /// # Errors

@@ -141,6 +141,22 @@ fn documents_and_layers_have_dockers_types() {
         .succeeds();
     let entry = root(&kit);
     assert_eq!(entry["mediaType"], "application/vnd.docker.distribution.manifest.list.v2+json");
+    // Layers of a base image in zstd are written anew, because nothing that needs Docker's types reads them.
+    std::fs::remove_dir_all(kit.path("layout")).unwrap();
+    kit.build("FROM scratch\nCOPY more /\n", &["-o", "type=oci,dest=base.tar,compression=zstd,name=base"])
+        .succeeds();
+    kit.castoff(&["load", "-i", "base.tar"]).succeeds();
+    let dockerfile = "FROM base\nCOPY file /\n";
+    let types = |output: &str| {
+        std::fs::remove_dir_all(kit.path("layout")).unwrap_or_default();
+        kit.build(dockerfile, &["-o", output]).succeeds();
+        let layers = blob(&kit, &root(&kit))["layers"].clone();
+        let types =
+            layers.as_array().unwrap().iter().map(|layer| layer["mediaType"].as_str().unwrap().to_owned());
+        types.map(|kind| kind.rsplit('.').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(types(LAYOUT), ["tar+zstd", "tar+gzip"]);
+    assert_eq!(types(&output), ["gzip", "gzip"]);
     for compression in ["zstd", "estargz"] {
         let output = format!("{output},compression={compression}");
         kit.build(DOCKERFILE, &["-o", &output]).fails().says("needs OCI media types");
