@@ -10,6 +10,7 @@
 
 mod layout;
 mod object;
+mod registry;
 mod upload;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,7 @@ use crate::step::{StepError, chain};
 
 pub use layout::{LayoutCache, LayoutExport};
 pub use object::MalformedObject;
+pub use registry::RegistryCache;
 pub(crate) use upload::Upload;
 pub use upload::{CacheExport, CacheMode, ExportReport, UploadQueue, Uploader};
 
@@ -83,6 +85,9 @@ pub enum SharedCacheError {
         #[source]
         source: io::Error,
     },
+    /// A registry did not give or take what it should.
+    #[error(transparent)]
+    Registry(#[from] castoff_registry::RegistryError),
     /// A document of the cache is not what it should be.
     #[error("{0}")]
     Malformed(#[from] MalformedObject),

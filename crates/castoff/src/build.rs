@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use castoff_dockerfile::lint::{self, LintOptions, Preset};
 use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
@@ -129,10 +130,11 @@ pub fn build(
     let mut planned = plan(&request.plan, world, events)?;
     platforms::settle(&planned, world)?;
     devices::settle(&planned, &request.plan.entitlements.devices, world)?;
-    world.shared_caches = caches::imports(request, &mut planned.next_step, events);
-    let exports = caches::exports(request, &mut planned.next_step, events)?;
+    world.shared_caches = caches::imports(request, &world.registry, &mut planned.next_step, events);
+    let stop = Arc::default();
+    let exports = caches::exports(request, &world.registry, &stop, &mut planned.next_step, events)?;
     let bodies = Bodies::new(world);
-    let done = with_caches(request, planned, &exports, world, &bodies, events);
+    let done = with_caches(request, planned, &exports, stop, world, &bodies, events);
     // What finished stays, whatever became of the rest. A build that wrote nothing does not wait for
     // what others have written to the disk.
     if done.as_ref().map_or(true, |(made, _)| made.outputs.wrote) {
@@ -153,6 +155,7 @@ fn with_caches(
     request: &BuildRequest,
     planned: Planned,
     exports: &[CacheExport],
+    stop: Arc<AtomicBool>,
     world: &World,
     bodies: &Bodies<'_>,
     events: &mut dyn FnMut(Event),
@@ -165,7 +168,6 @@ fn with_caches(
         }
         events(event);
     };
-    let stop = Arc::default();
     std::thread::scope(|scope| {
         let uploader = Uploader::start(scope, exports, world, bodies, stop);
         let made = attempts(request, planned, world, bodies, &uploader, events);

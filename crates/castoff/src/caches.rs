@@ -1,23 +1,31 @@
 //! Shared caches of a build: `--cache-from`, `--cache-to`, and what is said about them in the end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use castoff_oci::Digest;
+use castoff_registry::Client;
 use castoff_solver::export::pack::{PackCompression, PackOptions};
 use castoff_solver::shared_cache::{
-    CacheExport, CacheMode, ExportReport, LayoutCache, LayoutExport, SharedCache, SharedCacheError,
-    SharedCaches,
+    CacheExport, CacheMode, ExportReport, LayoutCache, LayoutExport, RegistryCache, SharedCache,
+    SharedCacheError, SharedCaches,
 };
 use castoff_solver::{Event, Outcome, StepId, World, chain};
 
-use crate::args::{self, BuildRequest, CacheFromSpec, CachePlace, CacheToSpec};
+use crate::args::{self, BuildRequest, CacheFromSpec, CachePlace, CacheReference, CacheToSpec};
 use crate::table;
 
 /// Opens the imports. One that cannot be read is a warning (B-121), of a step that takes the number `free`.
-pub(crate) fn imports(request: &BuildRequest, free: &mut u32, events: &mut dyn FnMut(Event)) -> SharedCaches {
+pub(crate) fn imports(
+    request: &BuildRequest,
+    registry: &Client,
+    free: &mut u32,
+    events: &mut dyn FnMut(Event),
+) -> SharedCaches {
     let mut caches = Vec::new();
     for spec in &request.cache_from {
-        match import(spec) {
+        match import(spec, registry) {
             Ok(cache) => caches.push(cache),
             Err(error) => {
                 tell(&format!("a cache to import cannot be read: {}", chain(&error)), free, events);
@@ -27,24 +35,30 @@ pub(crate) fn imports(request: &BuildRequest, free: &mut u32, events: &mut dyn F
     SharedCaches::new(caches)
 }
 
-fn import(spec: &CacheFromSpec) -> Result<Box<dyn SharedCache>, SharedCacheError> {
+fn import(spec: &CacheFromSpec, registry: &Client) -> Result<Box<dyn SharedCache>, SharedCacheError> {
     Ok(match spec {
         CacheFromSpec::Local { src, tag, digest } => {
             Box::new(LayoutCache::import(src, tag, digest.as_ref())?)
         }
+        CacheFromSpec::Registry(cache) => in_registry(cache, registry.clone()),
     })
 }
 
 /// Opens the exports. One that cannot be written fails the build before it begins, unless its errors are to be
-/// ignored (B-122).
+/// ignored (B-122). `stop` gives their transfers up.
 pub(crate) fn exports(
     request: &BuildRequest,
+    registry: &Client,
+    stop: &Arc<AtomicBool>,
     free: &mut u32,
     events: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Vec<CacheExport>> {
+    // A build that failed still uploads what it has done, though the other transfers have ended.
+    let stopped = Arc::clone(stop);
+    let registry = registry.clone().stopped_by(move || stopped.load(Ordering::Relaxed));
     let mut exports = Vec::new();
     for spec in &request.cache_to {
-        match export(spec) {
+        match export(spec, &registry) {
             Ok(cache) => exports.push(CacheExport {
                 cache,
                 mode: if spec.all { CacheMode::Max } else { CacheMode::Min },
@@ -63,12 +77,19 @@ pub(crate) fn exports(
     Ok(exports)
 }
 
-fn export(spec: &CacheToSpec) -> Result<Box<dyn SharedCache>, SharedCacheError> {
+fn export(spec: &CacheToSpec, registry: &Client) -> Result<Box<dyn SharedCache>, SharedCacheError> {
     Ok(match &spec.place {
         CachePlace::Local { dest, tag, reset } => {
             Box::new(LayoutCache::export(dest, tag, LayoutExport { reset: *reset })?)
         }
+        CachePlace::Registry(cache) => in_registry(cache, registry.clone()),
     })
+}
+
+fn in_registry(cache: &CacheReference, client: Client) -> Box<dyn SharedCache> {
+    let CacheReference { reference, insecure } = cache;
+    let client = if *insecure { client.insecure(reference.registry()) } else { client };
+    Box::new(RegistryCache::new(client, reference.clone()))
 }
 
 fn compression(spec: &CacheToSpec) -> PackOptions {

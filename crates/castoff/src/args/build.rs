@@ -40,10 +40,12 @@ pub struct BuildArgs {
     /// Forward an ssh agent to steps that ask for it: default|ID[=SOCKET|KEY[,KEY...]]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub ssh: Vec<String>,
-    /// Ask a shared cache for steps that the store does not have: type=local,src=DIRECTORY
+    /// Ask a shared cache for steps that the store does not have: type=local,src=DIRECTORY, or a
+    /// name in a registry
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub cache_from: Vec<String>,
-    /// Fill a shared cache while the build runs: type=local,dest=DIRECTORY[,mode=max]
+    /// Fill a shared cache while the build runs: type=local,dest=DIRECTORY[,mode=max],
+    /// or type=registry,ref=NAME[,mode=max]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub cache_to: Vec<String>,
     /// Write the image id to a file

@@ -19,6 +19,17 @@ pub enum CacheFromSpec {
         /// The index that has the steps; all of the tag's when it is not given.
         digest: Option<Digest>,
     },
+    /// In a registry (B-126).
+    Registry(CacheReference),
+}
+
+/// A cache in a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheReference {
+    /// Its repository; the tag tells several caches of a repository apart.
+    pub reference: Reference,
+    /// Whether the registry is talked to in plain HTTP, or its certificate ignored.
+    pub insecure: bool,
 }
 
 /// A cache that is filled.
@@ -50,6 +61,8 @@ pub enum CachePlace {
         /// Whether what this build did not put there is removed.
         reset: bool,
     },
+    /// In a registry (B-126).
+    Registry(CacheReference),
 }
 
 /// Why a `--cache-from` or `--cache-to` is refused.
@@ -88,6 +101,7 @@ pub enum CacheError {
     Unsupported(String),
 }
 
+const REGISTRY: &[&str] = &["type", "ref", "registry.insecure"];
 const FROM_LOCAL: &[&str] = &["type", "src", "tag", "digest"];
 const TO_LOCAL: &[&str] = &["type", "dest", "tag", "reset", "mode"];
 const TO_ALL: &[&str] = &[
@@ -116,6 +130,10 @@ impl CacheFromSpec {
                     digest: digest.transpose()?,
                 })
             }
+            "registry" => {
+                fields.only(&[REGISTRY])?;
+                Ok(CacheFromSpec::Registry(fields.reference()?))
+            }
             kind => Err(unknown(kind)),
         }
     }
@@ -130,6 +148,10 @@ impl CacheToSpec {
                 fields.only(&[TO_LOCAL, TO_ALL])?;
                 let reset = fields.flag("reset", false)?;
                 CachePlace::Local { dest: PathBuf::from(fields.required("dest")?), tag: fields.tag()?, reset }
+            }
+            "registry" => {
+                fields.only(&[REGISTRY, TO_ALL])?;
+                CachePlace::Registry(fields.reference()?)
             }
             kind => return Err(unknown(kind)),
         };
@@ -170,7 +192,7 @@ impl CacheToSpec {
 
 fn unknown(kind: &str) -> CacheError {
     match kind {
-        "registry" | "inline" | "s3" | "gha" | "azblob" => CacheError::Unsupported(format!("type={kind}")),
+        "inline" | "s3" | "gha" | "azblob" => CacheError::Unsupported(format!("type={kind}")),
         other => CacheError::Type(other.to_owned()),
     }
 }
@@ -219,6 +241,17 @@ impl Fields {
         self.last(key).map_or(Ok(default), fields::boolean)
     }
 
+    /// The name of a cache in a registry.
+    fn reference(&self) -> Result<CacheReference, CacheError> {
+        let name = self.required("ref")?;
+        let reference: Reference =
+            name.parse().map_err(|source| CacheError::Reference { name: name.to_owned(), source })?;
+        if reference.digest().is_some() {
+            return Err(refused("ref", name, "a name without a digest"));
+        }
+        Ok(CacheReference { reference, insecure: self.flag("registry.insecure", false)? })
+    }
+
     /// The tag of a cache, which is a part of file names.
     fn tag(&self) -> Result<String, CacheError> {
         let tag = self.last("tag").unwrap_or("latest");
@@ -251,6 +284,22 @@ mod tests {
         assert_eq!(to.place, CachePlace::Local { dest: "/c".into(), tag: "latest".into(), reset: false });
         assert!(to.all && to.ignore_error);
         assert_eq!(to.compression, Some(LayerCompression::Gzip));
+    }
+
+    // B-126
+    #[test]
+    fn caches_in_registries_are_read() {
+        let cache = |insecure| CacheReference { reference: "example.com/app:c".parse().unwrap(), insecure };
+        for text in ["example.com/app:c", "type=registry,ref=example.com/app:c"] {
+            assert_eq!(CacheFromSpec::parse(text), Ok(CacheFromSpec::Registry(cache(false))));
+            assert_eq!(CacheToSpec::parse(text).unwrap().place, CachePlace::Registry(cache(false)));
+        }
+        let from = CacheFromSpec::parse("type=registry,ref=example.com/app:c,registry.insecure=true");
+        assert_eq!(from, Ok(CacheFromSpec::Registry(cache(true))));
+        assert!(CacheFromSpec::parse("type=registry").is_err());
+        assert!(CacheToSpec::parse("type=registry,ref=A").is_err());
+        let digest = format!("type=registry,ref=app@{}", Digest::of(b"x"));
+        assert!(CacheFromSpec::parse(&digest).is_err());
     }
 
     // B-034

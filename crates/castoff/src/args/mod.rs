@@ -32,7 +32,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use annotation::AnnotationError;
 pub use build::{AboutArgs, BuildArgs, ContextArgs, PlanArgs, Requirement, StepArgs};
-pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheToSpec};
+pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheToSpec};
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs,

@@ -1,5 +1,6 @@
 //! Base images from registries: Debian's own, and one that is scripted. Everything is on loopback.
 
+mod caching;
 mod interop;
 mod kit;
 mod proxy;
