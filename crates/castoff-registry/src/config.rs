@@ -1,6 +1,6 @@
 //! What the user has set up: registries, mirrors, credentials, certificates.
 //!
-//! Read from the files that Docker and the containers tools read; nothing is ever written (B-090).
+//! Read from the files that Docker and the containers tools read, which are never written (B-090).
 //! The environment comes in as values.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ use crate::proxy::{Direct, Proxies, Setting};
 pub struct ConfigEnvironment {
     /// Home directory.
     pub home: Option<PathBuf>,
+    /// The file that [`login`](crate::login) writes.
+    pub own_credentials: Option<PathBuf>,
     /// `DOCKER_CONFIG`: directory of Docker's `config.json`.
     pub docker_config: Option<PathBuf>,
     /// `REGISTRY_AUTH_FILE`.
@@ -235,7 +237,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the configuration files that exist, in this order of precedence: Docker's
+    /// Reads the configuration files that exist, in this order of precedence: castoff's own, Docker's
     /// `config.json`, then `REGISTRY_AUTH_FILE`, then `auth.json` (B-084); the registries
     /// configuration named by `CONTAINERS_REGISTRIES_CONF`, else the user's, else the machine's with
     /// the drop-in directories of both.
@@ -247,6 +249,7 @@ impl Config {
         let home = environment.home.as_deref();
         let docker = environment.docker_config.clone().or_else(|| Some(home?.join(".docker")));
         let auth_files = [
+            environment.own_credentials.clone(),
             docker.map(|directory| directory.join("config.json")),
             environment.registry_auth_file.clone(),
             environment.runtime_dir.as_ref().map(|directory| directory.join("containers/auth.json")),

@@ -20,6 +20,7 @@ mod download;
 mod engine;
 mod error;
 mod hosts;
+pub mod login;
 mod outgoing;
 mod proxy;
 mod push;

@@ -4,6 +4,7 @@ mod build;
 mod call;
 mod check;
 mod images;
+mod login;
 mod machine;
 mod pages;
 mod plan;
@@ -34,6 +35,8 @@ pub fn run(invocation: Invocation) -> u8 {
         Command::Check(args) if !args.resolve || args.list || args.explain.is_some() => {
             check::check(args, &environment)
         }
+        Command::Login(args) => login::login(args, &environment),
+        Command::Logout(args) => login::logout(args, &environment),
         Command::Version => print(&format!("castoff {}\n", env!("CARGO_PKG_VERSION"))),
         _ => with_store(&invocation, &environment),
     };
@@ -75,7 +78,11 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Du(args) => space::du(args, &context),
         Command::Prune(args) => space::prune(args, &context),
         Command::Info(args) => machine::info(args, &context),
-        Command::Completion(_) | Command::Man(_) | Command::Version => {
+        Command::Completion(_)
+        | Command::Man(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Version => {
             unreachable!("done without the store")
         }
     }

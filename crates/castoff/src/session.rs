@@ -127,12 +127,13 @@ fn git(environment: &Environment) -> GitProgram {
     }
 }
 
-fn configuration(environment: &Environment) -> ConfigEnvironment {
+pub(crate) fn configuration(environment: &Environment) -> ConfigEnvironment {
     let path = |name: &str| environment.filled(name).map(PathBuf::from);
     let proxy = |names: [&str; 2]| names.iter().find_map(|name| environment.filled(name)).map(str::to_owned);
     let all = proxy(["ALL_PROXY", "all_proxy"]);
     ConfigEnvironment {
         home: environment.home(),
+        own_credentials: environment.auth_file(),
         docker_config: path("DOCKER_CONFIG"),
         registry_auth_file: path("REGISTRY_AUTH_FILE"),
         runtime_dir: path("XDG_RUNTIME_DIR"),

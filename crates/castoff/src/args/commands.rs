@@ -291,6 +291,31 @@ pub struct PushArgs {
     pub quiet: bool,
 }
 
+/// `castoff login`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LoginArgs {
+    /// The registry [default: docker.io]
+    #[arg(value_name = "REGISTRY")]
+    pub registry: Option<String>,
+    /// The user [default: asked for]
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Look at the registry's certificate, and refuse plain HTTP [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_verify: Option<String>,
+}
+
+/// `castoff logout`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LogoutArgs {
+    /// The registry [default: docker.io]
+    #[arg(value_name = "REGISTRY")]
+    pub registry: Option<String>,
+}
+
 /// `castoff run`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {

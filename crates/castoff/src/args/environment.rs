@@ -54,6 +54,13 @@ impl Environment {
         self.path("DOCKER_CONFIG").or_else(|| Some(self.home()?.join(".docker")))
     }
 
+    /// Returns the file of castoff's own credentials: `$XDG_CONFIG_HOME/castoff/auth.json`, or the same below
+    /// `~/.config`.
+    pub fn auth_file(&self) -> Option<PathBuf> {
+        let config = self.path("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+        Some(config.or_else(|| Some(self.home()?.join(".config")))?.join("castoff/auth.json"))
+    }
+
     /// Returns the store's directory (B-118): the flag, `CASTOFF_ROOT`, `$XDG_DATA_HOME/castoff`, or
     /// `~/.local/share/castoff`. `None` when nothing says where that is.
     pub fn store_root(&self, flag: Option<&Path>) -> Option<PathBuf> {

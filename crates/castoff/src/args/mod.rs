@@ -36,8 +36,8 @@ pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheToSp
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs,
-    InfoArgs, InspectArgs, LoadArgs, ManArgs, PlanFormat, PruneArgs, PullArgs, PushArgs, ReportFormat,
-    RmiArgs, RunArgs, SaveArgs, StartableArgs, StartableFormat, TagArgs,
+    InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, PruneArgs, PullArgs,
+    PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, StartableArgs, StartableFormat, TagArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
@@ -123,6 +123,10 @@ pub enum Command {
     Pull(PullArgs),
     /// Bring images into registries
     Push(PushArgs),
+    /// Keep the password of a registry, once it was tried there
+    Login(LoginArgs),
+    /// Forget the password of a registry
+    Logout(LogoutArgs),
     /// Run a command in an image, or in what a directory builds
     Run(RunArgs),
     /// Show what takes space in the store

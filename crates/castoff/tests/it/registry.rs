@@ -3,6 +3,7 @@
 mod caching;
 mod interop;
 mod kit;
+mod login;
 mod proxy;
 mod pushing;
 mod scripted;
