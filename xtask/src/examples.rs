@@ -52,7 +52,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["usr", "bin", "go", "src", "root", "etc/passwd"],
         present: &["greet", "etc/ssl/certs/ca-certificates.crt"],
         user: None,
-        reproducible: false,
+        reproducible: true,
     },
     Example {
         name: "python-wheels",
@@ -81,7 +81,7 @@ pub const EXAMPLES: &[Example] = &[
         ],
         present: &["app/dist/server.js", "app/node_modules/express/package.json"],
         user: Some("1000"),
-        reproducible: false,
+        reproducible: true,
     },
     Example {
         name: "react-nginx",
@@ -92,7 +92,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["app", "usr/local/bin/node", "usr/local/lib/node_modules", "usr/share/nginx/html/src"],
         present: &["usr/share/nginx/html/index.html", "etc/nginx/templates/default.conf.template"],
         user: None,
-        reproducible: false,
+        reproducible: true,
     },
     Example {
         name: "java-maven",
@@ -103,7 +103,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["usr/bin/mvn", "usr/bin/javac", "usr/share/maven", "src", "root/.m2"],
         present: &["app/leap.jar"],
         user: Some("10001"),
-        reproducible: false,
+        reproducible: true,
     },
     Example {
         name: "private-token",
