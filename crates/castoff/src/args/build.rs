@@ -74,7 +74,7 @@ pub struct BuildArgs {
     #[arg(long, hide = true, value_name = "METHOD", allow_hyphen_values = true)]
     pub print: Option<String>,
     /// Fail unless the result is: startable
-    #[arg(long, value_enum, value_name = "WHAT")]
+    #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = true)]
     pub require: Vec<Requirement>,
     /// How progress is shown: auto, tty, plain, quiet, none or rawjson
     #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
