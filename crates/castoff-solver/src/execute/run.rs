@@ -205,3 +205,26 @@ pub(super) fn run(
     root.keep(&layer)?;
     Ok((layer, trace))
 }
+
+#[cfg(test)]
+mod tests {
+    use castoff_graph::ExtraHost;
+
+    use super::hosts_file;
+    use crate::HostFiles;
+
+    // D-140
+    #[test]
+    fn the_hosts_file_has_both_loopbacks_the_name_and_the_extra_hosts() {
+        let host = HostFiles { gateway: "192.0.2.1".to_owned(), ipv6: true, ..HostFiles::default() };
+        let extra = [("a", "192.0.2.7"), ("gate", "host-gateway")];
+        let extra =
+            extra.map(|(name, address)| ExtraHost { name: name.to_owned(), address: address.to_owned() });
+        let text = |host: &HostFiles| String::from_utf8(hosts_file(host, "box", &extra)).unwrap();
+        let expected = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\tbox\n\
+                        192.0.2.7\ta\n192.0.2.1\tgate\n";
+        assert_eq!(text(&host), expected);
+        let without = text(&HostFiles { ipv6: false, ..host.clone() });
+        assert_eq!(without, expected.replace("::1\tlocalhost ip6-localhost ip6-loopback\n", ""));
+    }
+}

@@ -38,6 +38,11 @@ fn steps_have_exactly_the_environment_of_the_image_and_its_arguments() {
         assert_eq!(files.text("env"), "A=3\nB=1\nC=4\nHOME=/root\nPATH=/bin\n");
         kit.build(dockerfile, &["-t", "env"]).succeeds();
         assert_eq!(kit.inspect("env")["Config"]["Env"], json!(["PATH=/bin", "A=2", "B=1"]));
+        // PATH is added when it is absent, and HOME is not when it is there.
+        let dockerfile = "FROM scratch\nCOPY --from=busybox /bin /bin\nENV HOME=/elsewhere\n\
+            RUN env | grep -e HOME= -e PATH= | sort > /env\n";
+        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        assert_eq!(kit.files(dockerfile, &[]).text("env"), format!("HOME=/elsewhere\nPATH={path}\n"));
     });
 }
 
