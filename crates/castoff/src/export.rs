@@ -398,6 +398,7 @@ pub(crate) fn pack_options(attributes: &ImageAttributes) -> PackOptions {
         },
         level: attributes.compression_level,
         force: attributes.force_compression,
+        keep: false,
     }
 }
 

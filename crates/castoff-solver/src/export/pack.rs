@@ -49,6 +49,9 @@ pub struct PackOptions {
     pub level: Option<u32>,
     /// Whether layers that are compressed otherwise are compressed again.
     pub force: bool,
+    /// Whether an image all of whose layers are compressed and came from elsewhere stays as it is, to the
+    /// last byte of its manifest. The others are packed by the rest of the options.
+    pub keep: bool,
 }
 
 impl Default for PackOptions {
@@ -59,6 +62,7 @@ impl Default for PackOptions {
             compression: PackCompression::Gzip,
             level: None,
             force: false,
+            keep: false,
         }
     }
 }
@@ -227,6 +231,11 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     fn add_image(&mut self, image: &Image) -> Result<PackedImage, PackError> {
+        if self.options.keep
+            && let Some(bases) = self.unchanged(image)
+        {
+            return Ok(self.add_unchanged(image, bases));
+        }
         let types = self.options.media_types;
         let (mut layers, mut diffs) = (Vec::new(), image.config.value().rootfs.diff_ids.clone());
         for (place, layer) in image.layers.iter().enumerate() {
@@ -273,6 +282,30 @@ impl Packer<'_> {
         Ok(PackedImage { manifest: descriptor, config: config_descriptor, layers })
     }
 
+    /// Returns the layers of an image that is ready to leave as it came: all of them are compressed, and are
+    /// what a registry or an archive had. Layers of unknown types are none of castoff's to change.
+    fn unchanged(&self, image: &Image) -> Option<Vec<BaseLayer>> {
+        let layers = image.layers.iter().map(|layer| {
+            let plain = layer.descriptor.media_type.layer_compression() == Some(LayerCompression::None);
+            self.source.bodies.base(&layer.id).filter(|_| !plain)
+        });
+        layers.collect()
+    }
+
+    fn add_unchanged(&mut self, image: &Image, bases: Vec<BaseLayer>) -> PackedImage {
+        let layers: Vec<_> = image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+        for (descriptor, base) in layers.iter().cloned().zip(bases) {
+            self.blobs.insert(descriptor.digest, PackedBlob { descriptor, base: Some(base) });
+        }
+        let config = image.manifest.value().config.clone();
+        let document =
+            Document { media_type: config.media_type.clone(), bytes: image.config.bytes().to_vec() };
+        self.documents.insert(config.digest, document);
+        let manifest = image.descriptor();
+        self.add_manifest(&manifest, image.manifest.bytes().to_vec());
+        PackedImage { manifest, config, layers }
+    }
+
     /// Adds the index over images that were added, and returns its descriptor here. One whose images are
     /// all unchanged stays as it is, with its other entries where the store has them.
     fn add_index(
@@ -283,7 +316,7 @@ impl Packer<'_> {
     ) -> Result<Descriptor, PackError> {
         let pairs = || images.images().iter().zip(packed.iter().map(|image| &image.manifest));
         let types = self.options.media_types;
-        let is_right = index_descriptor(index).media_type == types.index()
+        let is_right = (self.options.keep || index_descriptor(index).media_type == types.index())
             && pairs().all(|(image, packed)| image.manifest.digest() == packed.digest);
         let index = if is_right {
             for entry in &index.value().manifests {

@@ -274,7 +274,7 @@ pub struct PushArgs {
     /// Compress layers again that are compressed otherwise, those of the base image too
     #[arg(long)]
     pub force_compression: bool,
-    /// Use media types of OCI (oci) or Docker (docker) [default: oci]
+    /// Use media types of OCI (oci) or Docker (docker) [default: what was pulled keeps its own; oci]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Look at the registry's certificate, and refuse plain HTTP [default: true]

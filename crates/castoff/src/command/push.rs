@@ -21,7 +21,9 @@ struct Task {
 
 pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let attributes = attributes(args)?;
-    let options = crate::export::pack_options(&attributes);
+    // What nobody asks to change keeps its digest.
+    let keep = args.format.is_none() && args.compression.is_none() && !args.force_compression;
+    let options = PackOptions { keep, ..crate::export::pack_options(&attributes) };
     let mode = match (args.quiet, &args.progress) {
         (true, Some(_)) => anyhow::bail!("`--quiet` and `--progress` exclude each other"),
         (true, None) => ProgressMode::Quiet,

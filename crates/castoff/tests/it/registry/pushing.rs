@@ -139,6 +139,29 @@ fn a_base_that_was_never_fetched_is_pushed() {
     });
 }
 
+// B-107, B-108: what nobody asks to change keeps its digest, whoever made it.
+#[test]
+fn a_pulled_image_is_pushed_as_it_is() {
+    with_registry("", |registry, machine| {
+        registry.push("docker:1", THREE, &[], &["--format", "v2s2"]);
+        let (from, to) = (format!("{}/docker:1", registry.host()), format!("{}/other:1", registry.host()));
+        let said = machine.command(&["pull", &from]).output().unwrap();
+        let said = String::from_utf8(said.stderr).unwrap();
+        machine.castoff(&["tag", &from, &to]);
+        let pushed = machine.castoff(&["push", "--quiet", &to]);
+        let digest = pushed.trim().rsplit('@').next().unwrap();
+        assert!(said.contains(&format!("Digest: {digest}\n")), "{said} {pushed}");
+        machine.castoff(&["save", "--format", "oci", "-o", "kept.tar", &to]);
+        let again = Machine::new();
+        again.castoff(&["load", "-i", &machine.path("kept.tar").display().to_string()]);
+        assert_eq!(again.castoff(&["push", "--quiet", &to]), pushed);
+        // Whoever asks for it gets another one.
+        let changed = machine.castoff(&["push", "--quiet", "--format", "oci", &to]);
+        assert_ne!(changed, pushed);
+        check(&to);
+    });
+}
+
 #[test]
 fn every_tag_of_a_name_is_pushed() {
     with_registry("", |registry, machine| {
