@@ -10,14 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use castoff_layer::{ApplyOptions, TarIndex, TarOptions, TarWriter, Tree, TreeError, TreeOptions, View};
-use castoff_oci::{Descriptor, DiffId, Digest, Hasher, Reference};
-use castoff_store::{BlobWriter, LayerDiff, LayerId};
+use castoff_oci::{DiffId, Digest, Hasher};
+use castoff_store::{LayerDiff, LayerId};
+
+mod remote;
 
 use crate::World;
 use crate::driver::Messenger;
-use crate::event::{Event, StepId};
 use crate::lowers::Images;
-use crate::shared_cache::{CachedLayer, Counted, SharedCacheError};
+use crate::shared_cache::{CachedLayer, SharedCacheError};
+
+pub use remote::BaseLayer;
+pub(crate) use remote::Origin;
 
 /// One layer of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,53 +30,6 @@ pub enum SnapshotLayer {
     Stored(LayerId),
     /// A directory of the machine, used where it is and never written to.
     Directory(PathBuf),
-}
-
-/// Where the bytes of a base layer come from.
-#[derive(Debug, Clone)]
-pub struct BaseLayer {
-    /// The blob, usually compressed.
-    pub descriptor: Descriptor,
-    /// What it unpacks to.
-    pub diff_id: DiffId,
-    /// A name under which a registry has it.
-    pub reference: Reference,
-    /// The step that is shown to work when it is fetched.
-    pub step: Option<StepId>,
-}
-
-/// Where the bytes of a layer can be fetched.
-pub(crate) enum Origin {
-    /// A registry that has the base image.
-    Base(BaseLayer),
-    /// A shared cache that has the result of a step.
-    Cache(CachedLayer),
-}
-
-impl Origin {
-    /// Returns the digest of the blob.
-    pub(crate) fn digest(&self) -> Digest {
-        match self {
-            Origin::Base(layer) => layer.descriptor.digest,
-            Origin::Cache(layer) => layer.descriptor.digest,
-        }
-    }
-
-    /// Returns what the blob unpacks to.
-    pub(crate) fn diff_id(&self) -> DiffId {
-        match self {
-            Origin::Base(layer) => layer.diff_id,
-            Origin::Cache(layer) => layer.diff.diff_id,
-        }
-    }
-
-    /// Returns the size of what the blob unpacks to, in bytes, where it is known.
-    pub(crate) fn size(&self) -> Option<u64> {
-        match self {
-            Origin::Base(_) => None,
-            Origin::Cache(layer) => Some(layer.diff.size),
-        }
-    }
 }
 
 /// Why a layer could not be brought into the wanted form.
@@ -219,43 +176,6 @@ impl<'w> Bodies<'w> {
         lock(&self.bases).get(id).cloned()
     }
 
-    /// Makes it known that a shared cache has a layer.
-    pub(crate) fn add_cached(&self, layer: CachedLayer) {
-        lock(&self.cached).insert(LayerId::of_diff(layer.diff.diff_id), layer);
-    }
-
-    /// Returns where the bytes of a layer can be fetched.
-    pub(crate) fn origin(&self, id: &LayerId) -> Option<Origin> {
-        let cached = || lock(&self.cached).get(id).cloned().map(Origin::Cache);
-        self.base(id).map(Origin::Base).or_else(cached)
-    }
-
-    /// Returns whether only a shared cache has the bytes of a layer.
-    pub fn is_remote(&self, layer: &SnapshotLayer) -> bool {
-        match layer {
-            SnapshotLayer::Stored(id) => {
-                !self.is_present(id) && matches!(self.origin(id), Some(Origin::Cache(_)))
-            }
-            SnapshotLayer::Directory(_) => false,
-        }
-    }
-
-    /// Fetches a layer that only a shared cache has.
-    pub fn fetch_remote(&self, layer: &SnapshotLayer, messenger: &Messenger) -> Result<(), BodyError> {
-        match layer {
-            SnapshotLayer::Stored(id) => self.materialise(id, messenger),
-            SnapshotLayer::Directory(_) => Ok(()),
-        }
-    }
-
-    /// Makes sure that the bytes of a layer of our own are on this machine.
-    pub(crate) fn materialise(&self, id: &LayerId, messenger: &Messenger) -> Result<(), BodyError> {
-        if !self.is_present(id) && matches!(self.origin(id), Some(Origin::Cache(_))) {
-            self.tar(id, messenger)?;
-        }
-        Ok(())
-    }
-
     /// Returns whether the layer's bytes are on this machine in any form.
     pub fn is_present(&self, id: &LayerId) -> bool {
         let store = &self.world.store;
@@ -266,8 +186,9 @@ impl<'w> Bodies<'w> {
             })
     }
 
-    /// Returns a view of a snapshot, bottom to top.
+    /// Returns a view of a snapshot, bottom to top. What shared caches have of it is fetched side by side.
     pub fn view(&self, layers: &[SnapshotLayer], messenger: &Messenger) -> Result<View, BodyError> {
+        self.fetch_remote(layers, messenger)?;
         let trees = layers.iter().map(|layer| self.tree(layer, messenger)).collect::<Result<_, _>>()?;
         Ok(View::new(trees))
     }
@@ -442,33 +363,6 @@ impl<'w> Bodies<'w> {
         Ok((path, applied.implied))
     }
 
-    /// Does what fetches and verifies a layer. When a shared cache was wrong, its step is of no cache any more.
-    pub(crate) fn fetched<T>(
-        &self,
-        origin: &Origin,
-        work: impl FnOnce() -> Result<T, BodyError>,
-    ) -> Result<T, BodyError> {
-        let result = work();
-        let Origin::Cache(layer) = origin else { return result };
-        let store = &self.world.store;
-        match &result {
-            Ok(_) => {
-                store.set_layer_diff(&LayerId::of_diff(layer.diff.diff_id), layer.diff)?;
-                if let Some(variant) = &layer.variant
-                    && store.blob(&layer.descriptor.digest).is_some()
-                {
-                    store.set_compressed(&layer.diff.diff_id, variant, &layer.descriptor.digest)?;
-                }
-            }
-            Err(_) if self.world.cancel.is_cancelled() => {}
-            Err(_) => {
-                self.world.shared_caches.refuse(layer.key);
-                lock(&self.cached).remove(&LayerId::of_diff(layer.diff.diff_id));
-            }
-        }
-        result
-    }
-
     fn apply_options(&self) -> ApplyOptions {
         let machine = &self.world.machine;
         ApplyOptions {
@@ -477,74 +371,6 @@ impl<'w> Bodies<'w> {
             overlay: true,
             ..Default::default()
         }
-    }
-
-    /// Opens the blob of a base layer: from the store, or from its registry while it is written to the
-    /// store.
-    pub fn open_base(
-        &self,
-        base: &BaseLayer,
-        messenger: &Messenger,
-    ) -> Result<Box<dyn Read + Send>, BodyError> {
-        let digest = base.descriptor.digest;
-        if let Some(file) = self.world.store.open_blob(&digest)? {
-            return Ok(Box::new(file));
-        }
-        let remote = self
-            .world
-            .registry
-            .blob(&base.reference, &base.descriptor)
-            .map_err(|source| BodyError::Fetch { digest, source })?;
-        let progress = base.step.map(|step| Progress::new(step, &base.descriptor, messenger.clone()));
-        Ok(Box::new(Download {
-            inner: remote,
-            writer: Some(self.world.store.blob_writer()?),
-            digest,
-            cancelled: self.world.cancel.clone(),
-            progress,
-        }))
-    }
-
-    /// Opens the blob of a layer that is fetched, as [`Bodies::open_base`].
-    pub(crate) fn open_origin(
-        &self,
-        origin: &Origin,
-        messenger: &Messenger,
-    ) -> Result<Box<dyn Read + Send + '_>, BodyError> {
-        let layer = match origin {
-            Origin::Base(base) => return self.open_base(base, messenger),
-            Origin::Cache(layer) => layer,
-        };
-        let world = self.world;
-        let digest = layer.descriptor.digest;
-        if let Some(file) = world.store.open_blob(&digest)? {
-            return Ok(Box::new(file));
-        }
-        let cache = world.shared_caches.cache(layer);
-        let remote = cache.open_blob(&layer.descriptor).map_err(|source| BodyError::Cache {
-            digest,
-            cache: cache.name(),
-            source: Box::new(source),
-        })?;
-        let counted = Counted { inner: remote, ledger: &world.shared_caches.ledger, clock: world.clock };
-        Ok(Box::new(Download {
-            // One byte more shows that it is larger than it should be.
-            inner: Box::new(counted.take(layer.descriptor.size.saturating_add(1))),
-            writer: Some(world.store.blob_writer()?),
-            digest,
-            cancelled: world.cancel.clone(),
-            progress: Some(Progress::new(layer.step, &layer.descriptor, messenger.clone())),
-        }))
-    }
-
-    /// Makes sure the blob of a base layer is in the store, without unpacking it.
-    pub fn fetch(&self, base: &BaseLayer, messenger: &Messenger) -> Result<(), BodyError> {
-        let mut reader = self.open_base(base, messenger)?;
-        if self.world.store.blob(&base.descriptor.digest).is_none() {
-            io::copy(&mut reader, &mut io::sink())
-                .map_err(|source| BodyError::Stream { digest: base.descriptor.digest, source })?;
-        }
-        Ok(())
     }
 
     /// Returns the diff id and size of a layer, computing and remembering them when needed.
@@ -716,75 +542,5 @@ impl Write for CountingHasher {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// A download that becomes a blob of the store when it has been read to its end.
-struct Download<'a> {
-    inner: Box<dyn Read + Send + 'a>,
-    writer: Option<BlobWriter>,
-    digest: Digest,
-    cancelled: castoff_sandbox::Cancel,
-    progress: Option<Progress>,
-}
-
-impl Read for Download<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancelled.is_cancelled() {
-            return Err(io::Error::other("stopped"));
-        }
-        let count = self.inner.read(buffer)?;
-        if let Some(progress) = &mut self.progress {
-            progress.advance(count as u64);
-        }
-        if count > 0 {
-            if let Some(writer) = &mut self.writer {
-                writer.write_all(&buffer[..count])?;
-            }
-        } else if !buffer.is_empty()
-            && let Some(writer) = self.writer.take()
-        {
-            writer.finish(Some(self.digest)).map_err(io::Error::other)?;
-        }
-        Ok(count)
-    }
-}
-
-/// Reports how far a download is.
-struct Progress {
-    step: StepId,
-    item: String,
-    current: u64,
-    reported: u64,
-    total: u64,
-    messenger: Messenger,
-}
-
-impl Progress {
-    fn new(step: StepId, descriptor: &Descriptor, messenger: Messenger) -> Progress {
-        Progress {
-            step,
-            item: descriptor.digest.to_string(),
-            current: 0,
-            reported: 0,
-            total: descriptor.size,
-            messenger,
-        }
-    }
-
-    /// Sends an event per half megabyte and one at the end.
-    fn advance(&mut self, count: u64) {
-        self.current += count;
-        if count > 0 && self.current - self.reported < 512 * 1024 {
-            return;
-        }
-        self.reported = self.current;
-        self.messenger.send(Event::Status {
-            step: self.step,
-            item: self.item.clone(),
-            current: self.current,
-            total: Some(self.total),
-            done: count == 0,
-        });
     }
 }

@@ -243,7 +243,9 @@ pub fn solve(
     };
     let in_result = stacks(graph, roots);
     announce(&shared, &needed, events);
-    let limits = Limits { jobs: world.machine.jobs, look_ups: world.machine.jobs.max(4) };
+    // Look-ups in shared caches wait for others, and not for a processor.
+    let look_ups = if world.shared_caches.is_empty() { 4 } else { 16 };
+    let limits = Limits { jobs: world.machine.jobs, look_ups: world.machine.jobs.max(look_ups) };
     let mut schedule = Schedule::new(graph, roots, limits);
     let refused = world.shared_caches.refusals();
     let (sender, receiver) = crossbeam_channel::bounded(BACKLOG);

@@ -13,7 +13,7 @@ mod object;
 mod registry;
 mod upload;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use castoff_graph::{CacheKey, KeyRecipe, VertexId};
-use castoff_oci::{Descriptor, Digest};
+use castoff_oci::{Descriptor, Digest, Reference};
 use castoff_store::{CacheRecord, LayerDiff, LayerId, RecordOutcome};
 
 use crate::bodies::lock;
@@ -46,6 +46,11 @@ use object::{STEP_LIMIT, StepObject, unmasked};
 pub trait SharedCache: fmt::Debug + Send + Sync {
     /// Returns how the user knows the cache.
     fn name(&self) -> String;
+
+    /// Returns a name in the repository that has the blobs, when the cache is in a registry.
+    fn repository(&self) -> Option<&Reference> {
+        None
+    }
 
     /// Returns the manifest that a key stands for, if there is one.
     fn manifest(&self, key: &CacheKey) -> Result<Option<Vec<u8>>, SharedCacheError>;
@@ -114,6 +119,8 @@ pub struct SharedCaches {
     imports: Vec<Import>,
     refused: Mutex<BTreeSet<CacheKey>>,
     refusals: AtomicU64,
+    /// Keys that were found, and in which import.
+    found: Mutex<BTreeMap<CacheKey, usize>>,
     pub(crate) ledger: Ledger,
 }
 
@@ -194,6 +201,8 @@ impl SharedCaches {
 
     /// Lets a step's result be of no cache any more.
     pub(crate) fn refuse(&self, key: CacheKey) {
+        // The export replaces it.
+        lock(&self.found).clear();
         if lock(&self.refused).insert(key) {
             self.refusals.fetch_add(1, Ordering::Relaxed);
         }
@@ -201,6 +210,14 @@ impl SharedCaches {
 
     pub(crate) fn cache(&self, layer: &CachedLayer) -> &dyn SharedCache {
         &*self.imports[layer.import].cache
+    }
+
+    /// Returns whether a key was found in an import that is the same place in a registry as an export.
+    fn has(&self, key: &CacheKey, export: &dyn SharedCache) -> bool {
+        let found = lock(&self.found).get(key).copied();
+        found.is_some_and(|import| {
+            export.repository().is_some() && self.imports[import].cache.repository() == export.repository()
+        })
     }
 
     /// Asks the imports for a key.
@@ -223,7 +240,11 @@ impl SharedCaches {
             match found {
                 Ok(Some(object)) if lock(&self.refused).contains(&object.step.key) => {}
                 Ok(Some(object)) if import.cache.lacks_blob(&object.layer) => {}
-                Ok(Some(object)) => return Some((place, object)),
+                Ok(Some(object)) => {
+                    // Whoever put it under its definition had put it under its key before.
+                    lock(&self.found).extend([(key, place), (object.step.key, place)]);
+                    return Some((place, object));
+                }
                 Ok(None) => {}
                 Err(error @ SharedCacheError::Malformed(_)) => {
                     warn(format!("{} is refused: {key}: {}", import.cache.name(), chain(&error)));

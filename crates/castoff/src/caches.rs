@@ -13,7 +13,7 @@ use castoff_solver::shared_cache::{
 };
 use castoff_solver::{Event, Outcome, StepId, World, chain};
 
-use crate::args::{self, BuildRequest, CacheFromSpec, CachePlace, CacheReference, CacheToSpec};
+use crate::args::{self, BuildRequest, CacheFromSpec, CachePlace, CacheReference, CacheToSpec, OutputSpec};
 use crate::table;
 
 /// Opens the imports. One that cannot be read is a warning (B-121), of a step that takes the number `free`.
@@ -62,7 +62,7 @@ pub(crate) fn exports(
             Ok(cache) => exports.push(CacheExport {
                 cache,
                 mode: if spec.all { CacheMode::Max } else { CacheMode::Min },
-                compression: compression(spec),
+                compression: compression(spec, request),
                 ignore_error: spec.ignore_error,
             }),
             Err(error) => {
@@ -92,18 +92,30 @@ fn in_registry(cache: &CacheReference, client: Client) -> Box<dyn SharedCache> {
     Box::new(RegistryCache::new(client, reference.clone()))
 }
 
-fn compression(spec: &CacheToSpec) -> PackOptions {
-    PackOptions {
-        compression: match spec.compression {
-            Some(args::LayerCompression::Uncompressed) => PackCompression::Uncompressed,
-            // The command line has refused estargz, whose layers have other diff ids.
-            Some(args::LayerCompression::Gzip | args::LayerCompression::Estargz) => PackCompression::Gzip,
-            Some(args::LayerCompression::Zstd) | None => PackCompression::Zstd,
-        },
-        level: spec.compression_level,
-        force: spec.force_compression,
-        ..PackOptions::default()
-    }
+/// Returns how the layers of an export are compressed: as they are pushed in this build when nothing else is asked
+/// for, so that a layer is compressed once and a registry has one blob of it.
+fn compression(spec: &CacheToSpec, request: &BuildRequest) -> PackOptions {
+    let pushed = request.outputs.iter().find_map(|output| match output {
+        OutputSpec::Image { push: true, image } => Some(crate::export::pack_options(image)),
+        _ => None,
+    });
+    let (compression, level) = match (spec.compression, pushed) {
+        (Some(args::LayerCompression::Uncompressed), _) => {
+            (PackCompression::Uncompressed, spec.compression_level)
+        }
+        // The command line has refused estargz, whose layers have other diff ids.
+        (Some(args::LayerCompression::Gzip | args::LayerCompression::Estargz), _) => {
+            (PackCompression::Gzip, spec.compression_level)
+        }
+        (None, Some(PackOptions { compression: PackCompression::Gzip, level, .. })) => {
+            (PackCompression::Gzip, spec.compression_level.map(|level| level.min(9)).or(level))
+        }
+        (None, Some(PackOptions { compression: PackCompression::Zstd, level, .. })) => {
+            (PackCompression::Zstd, spec.compression_level.or(level))
+        }
+        (Some(args::LayerCompression::Zstd) | None, _) => (PackCompression::Zstd, spec.compression_level),
+    };
+    PackOptions { compression, level, force: spec.force_compression, ..PackOptions::default() }
 }
 
 /// Begins the step in which the exports are waited for; its number is the first that is free.

@@ -1,7 +1,7 @@
 //! The outputs of a build: what was asked for by `--output` and `--tag`, and the files about it
 //! (section 4 of the specification).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,7 +16,7 @@ use castoff_solver::export::pack::{self, Pack, PackCompression, PackOptions, Pac
 use castoff_solver::export::push::{self, PushOptions};
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::export::tree::{self, TreeExport};
-use castoff_solver::{Bodies, Event, Messenger, Outcome, Solved, StepId, World, snapshot};
+use castoff_solver::{Bodies, Event, Messenger, Outcome, SnapshotLayer, Solved, StepId, World, snapshot};
 
 use crate::args::{BuildRequest, EpochOverride, ImageAttributes, LayerCompression, OutputFile, OutputSpec};
 use crate::build::{BuildError, Planned, assemble};
@@ -47,12 +47,22 @@ pub fn outputs(
             matches!(output, OutputSpec::Local { .. } | OutputSpec::Tar { .. } | OutputSpec::CacheOnly)
         });
     let indexed = request.plan.multi_platform;
-    let mut exporter =
-        Exporter { request, planned, solved, world, bodies, step, events, indexed, renamed: false };
+    let mut exporter = Exporter {
+        request,
+        planned,
+        solved,
+        world,
+        bodies,
+        step,
+        events,
+        indexed,
+        renamed: false,
+        late: BTreeMap::new(),
+    };
     let images = if only_files { None } else { Some(exporter.stored(request)?) };
     let mut shipped = None;
-    for output in &request.outputs {
-        if let Some(pack) = exporter.output(output)? {
+    for (place, output) in request.outputs.iter().enumerate() {
+        if let Some(pack) = exporter.output(place, output)? {
             shipped = Some(pack);
         }
     }
@@ -74,40 +84,53 @@ struct Exporter<'a> {
     indexed: bool,
     /// Whether a name stands for something else now.
     renamed: bool,
+    /// Images that get their names in the store when they are pushed, by the place of the output.
+    late: BTreeMap<usize, ImageAttributes>,
 }
 
 impl Exporter<'_> {
     /// Puts the image of each output of the store there under its names; without any, the image under the
     /// names of the build. Returns the last.
     fn stored(&mut self, request: &BuildRequest) -> Result<ImageSet, BuildError> {
-        let outputs = request.outputs.iter().filter_map(|output| match output {
-            OutputSpec::Image { image, .. } => Some(image),
+        let outputs = request.outputs.iter().enumerate().filter_map(|(place, output)| match output {
+            OutputSpec::Image { image, push } => Some((push.then_some(place), image.clone())),
             _ => None,
         });
-        let mut all: Vec<ImageAttributes> = outputs.cloned().collect();
+        let mut all: Vec<(Option<usize>, ImageAttributes)> = outputs.collect();
         match all.first_mut() {
-            Some(first) => {
+            Some((_, first)) => {
                 let more = request.tags.iter().filter(|tag| !first.names.contains(tag)).cloned();
                 first.names = more.chain(first.names.iter().cloned()).collect();
             }
-            None => all.push(ImageAttributes {
-                names: request.tags.clone(),
-                // Those of files are theirs alone.
-                annotations: request.annotations.clone(),
-                rewrite_timestamp: request.rewrite_timestamp,
-                ..ImageAttributes::default()
-            }),
+            None => {
+                let attributes = ImageAttributes {
+                    names: request.tags.clone(),
+                    // Those of files are theirs alone.
+                    annotations: request.annotations.clone(),
+                    rewrite_timestamp: request.rewrite_timestamp,
+                    ..ImageAttributes::default()
+                };
+                all.push((None, attributes));
+            }
         }
         let mut stored = None;
-        for attributes in &all {
-            stored = Some(self.store(attributes)?);
+        for (pushed, attributes) in &all {
+            stored = Some(self.store(attributes, *pushed)?);
         }
         Ok(stored.expect("there is one at least"))
     }
 
-    fn store(&mut self, attributes: &ImageAttributes) -> Result<ImageSet, BuildError> {
-        if attributes.store != Some(false) {
-            self.fetch_cached()?;
+    /// Puts an image into the store. `pushed` is the place of its output when it also gets into a registry: then
+    /// layers that only a shared cache has are not fetched, and the image gets its names when it is there.
+    fn store(&mut self, attributes: &ImageAttributes, pushed: Option<usize>) -> Result<ImageSet, BuildError> {
+        let mut kept = attributes.store != Some(false);
+        let missing = if kept { self.missing()? } else { Vec::new() };
+        match pushed {
+            Some(place) if !missing.is_empty() && !self.indexed => {
+                self.late.insert(place, attributes.clone());
+                kept = false;
+            }
+            _ => self.fetch_cached(&missing)?,
         }
         let step = self.begin("exporting to image");
         self.item(step, "exporting layers", false);
@@ -121,8 +144,8 @@ impl Exporter<'_> {
             self.item(step, &format!("exporting manifest list {}", index.digest()), true);
         }
         self.item(step, &format!("writing image {}", images.id()), true);
-        if attributes.store != Some(false) {
-            let names = names_in_store(attributes, &images)?;
+        if kept {
+            let names = names_in_store(attributes, &images.descriptor().digest)?;
             self.renamed |= set::tag(self.world, &images, &names)?;
             for name in &names {
                 self.item(step, &format!("naming to {name}"), true);
@@ -156,26 +179,46 @@ impl Exporter<'_> {
         images
     }
 
-    /// Fetches the layers of the images that shared caches have: an image of the store does not depend on them.
-    fn fetch_cached(&mut self) -> Result<(), BuildError> {
-        let (planned, solved, world, bodies) = (self.planned, self.solved, self.world, self.bodies);
-        let result = |id: VertexId| solved.result(id).expect("what an output needs is solved").clone();
+    /// Returns the layers of the images that only shared caches have.
+    fn missing(&self) -> Result<Vec<SnapshotLayer>, BuildError> {
+        let result = |id: VertexId| self.solved.result(id).expect("what an output needs is solved").clone();
+        let plan = &self.planned.plan;
         let mut missing = Vec::new();
-        for output in &planned.plan.outputs {
-            let layers = snapshot(&planned.plan.graph, world, output.vertex, &result)?;
-            missing.extend(layers.into_iter().filter(|layer| bodies.is_remote(layer)));
+        for output in &plan.outputs {
+            let layers = snapshot(&plan.graph, self.world, output.vertex, &result)?;
+            missing.extend(layers.into_iter().filter(|layer| self.bodies.is_remote(layer)));
         }
+        Ok(missing)
+    }
+
+    /// Fetches layers that only shared caches have: an image of the store does not depend on them.
+    fn fetch_cached(&mut self, missing: &[SnapshotLayer]) -> Result<(), BuildError> {
         if missing.is_empty() {
             return Ok(());
         }
-        let step = self.begin("importing layers");
+        let (step, bodies) = (self.begin("importing layers"), self.bodies);
         self.work(step, |messenger| {
-            for layer in &missing {
-                bodies.fetch_remote(layer, messenger)?;
-            }
+            bodies.fetch_remote(missing, messenger)?;
             Ok(None)
         })
         .map(drop)
+    }
+
+    /// Names an image of the store that was pushed without some of its layers: as it is in the registry, where
+    /// they are fetched when somebody needs them.
+    fn name_pushed(&mut self, pack: &Pack, image: &ImageAttributes, place: usize) -> Result<(), BuildError> {
+        let Some(attributes) = self.late.remove(&place) else { return Ok(()) };
+        let store = &self.world.store;
+        pack.keep(store).map_err(anyhow::Error::from)?;
+        for name in &image.names {
+            let name = if image.push_by_digest { name.with_digest(pack.root.digest) } else { name.clone() };
+            store.set_pulled(&name, &pack.root)?;
+        }
+        for name in names_in_store(&attributes, &pack.root.digest)? {
+            self.renamed |= store.tag(&name)?.as_ref() != Some(&pack.root);
+            store.set_tag(&name, &pack.root)?;
+        }
+        Ok(())
     }
 
     /// Returns the epoch of an output: its own, or that of the build, which is that of all platforms.
@@ -188,18 +231,23 @@ impl Exporter<'_> {
     }
 
     /// Makes one output, and returns what it tells of an image that was written.
-    fn output(&mut self, output: &OutputSpec) -> Result<Option<About>, BuildError> {
+    fn output(&mut self, place: usize, output: &OutputSpec) -> Result<Option<About>, BuildError> {
         match output {
             OutputSpec::CacheOnly => Ok(None),
             OutputSpec::Image { push: false, .. } => Ok(None),
             OutputSpec::Image { push: true, image } => {
                 // The number that the step below gets.
                 let step = self.step;
-                self.image("pushing to registry", image, &mut |pack, source| {
+                let mut pushed = None;
+                let about = self.image("pushing to registry", image, &mut |pack, source| {
                     let (by_digest, insecure) = (image.push_by_digest, image.insecure);
                     let options = PushOptions { names: &image.names, by_digest, insecure, step };
-                    Ok(push::push(pack, source.bodies, source.messenger, &options)?)
-                })
+                    push::push(pack, source.bodies, source.messenger, &options)?;
+                    pushed = Some(pack.clone());
+                    Ok(())
+                })?;
+                self.name_pushed(&pushed.expect("set where nothing failed"), image, place)?;
+                Ok(about)
             }
             OutputSpec::Engine { context, image } => {
                 let engine = engine::find(context.as_deref(), &self.request.engine)?;
@@ -355,10 +403,10 @@ impl Exporter<'_> {
 
 /// Returns the names of an image in the store. One without a name may be called by its digest (B-106); that
 /// `name-canonical` adds such a name needs no entry, because the store finds every image by its digest.
-fn names_in_store(attributes: &ImageAttributes, images: &ImageSet) -> Result<Vec<Reference>, BuildError> {
+fn names_in_store(attributes: &ImageAttributes, digest: &Digest) -> Result<Vec<Reference>, BuildError> {
     match &attributes.dangling_name_prefix {
         Some(prefix) if attributes.names.is_empty() => {
-            let name = format!("{prefix}@{}", images.descriptor().digest);
+            let name = format!("{prefix}@{digest}");
             let name = name.parse().with_context(|| format!("dangling-name-prefix `{prefix}`"))?;
             Ok(vec![name])
         }

@@ -2,8 +2,9 @@
 //!
 //! Archives, layouts and registries take the same [`Pack`]. In the store the new layers of an image are
 //! uncompressed; packing compresses them, and makes the manifests and the index that name the result. Layers
-//! of base images stay as they are unless they are to be compressed again (B-108): a pack only names them,
-//! and whoever needs their bytes fetches them, because a registry may have them already.
+//! of base images, and those that only a shared cache has, stay as they are unless they are to be compressed
+//! again (B-108): a pack only names them, and whoever needs their bytes fetches them, because a registry may
+//! have them already.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,9 +14,10 @@ use castoff_layer::{CompressOptions, Compression};
 use castoff_oci::{
     Descriptor, DiffId, Digest, Index, LayerCompression, Manifest, MediaType, MediaTypes, Raw,
 };
+use castoff_store::Store;
 use serde::{Deserialize, Serialize};
 
-use crate::bodies::{BaseLayer, Bodies, BodyError};
+use crate::bodies::{BaseLayer, Bodies, BodyError, Origin};
 use crate::driver::Messenger;
 use crate::export::estargz::{self, EstargzError};
 use crate::export::image::{Image, ImageLayer};
@@ -129,9 +131,9 @@ pub struct Document {
 pub struct PackedBlob {
     /// Its type, digest and size.
     pub descriptor: Descriptor,
-    /// Where it comes from when it is a layer of a base image as it is; it may not be in the store. Any
-    /// other blob is.
-    pub base: Option<BaseLayer>,
+    /// Where it comes from when it is a layer of a base image or of a shared cache as it is; it may not be in
+    /// the store. Any other blob is.
+    pub(crate) origin: Option<Origin>,
 }
 
 /// Why an image could not be packed.
@@ -183,6 +185,19 @@ pub fn pack(images: &ImageSet, options: &PackOptions, source: PackSource<'_>) ->
     Ok(Pack { root, images: packed, documents, manifests, blobs, created })
 }
 
+impl Pack {
+    /// Puts the documents into the store, so that a name may stand for the pack's root.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn keep(&self, store: &Store) -> Result<(), PackError> {
+        for document in self.documents.values() {
+            store.put_blob(&document.bytes)?;
+        }
+        Ok(())
+    }
+}
+
 /// Fetches those blobs that are not in the store, side by side.
 ///
 /// # Errors
@@ -195,10 +210,10 @@ pub fn fetch<'a>(
     let missing = blobs.filter(|blob| bodies.world.store.blob(&blob.descriptor.digest).is_none());
     std::thread::scope(|scope| {
         let threads: Vec<_> = missing
-            .filter_map(|blob| blob.base.as_ref())
-            .map(|base| {
+            .filter_map(|blob| blob.origin.as_ref())
+            .map(|origin| {
                 let messenger = messenger.clone();
-                scope.spawn(move || bodies.fetch(base, &messenger))
+                scope.spawn(move || bodies.fetch_origin(origin, &messenger))
             })
             .collect();
         let fetched: Vec<_> =
@@ -213,10 +228,10 @@ pub fn fetch<'a>(
 /// When it cannot be fetched, or the store not be read.
 pub fn open(blob: &PackedBlob, source: PackSource<'_>) -> Result<File, PackError> {
     let (digest, store) = (blob.descriptor.digest, &source.bodies.world.store);
-    if let Some(base) = &blob.base
+    if let Some(origin) = &blob.origin
         && store.blob(&digest).is_none()
     {
-        source.bodies.fetch(base, source.messenger)?;
+        source.bodies.fetch_origin(origin, source.messenger)?;
     }
     store.open_blob(&digest)?.ok_or(PackError::Missing(digest))
 }
@@ -295,7 +310,7 @@ impl Packer<'_> {
     fn add_unchanged(&mut self, image: &Image, bases: Vec<BaseLayer>) -> PackedImage {
         let layers: Vec<_> = image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
         for (descriptor, base) in layers.iter().cloned().zip(bases) {
-            self.blobs.insert(descriptor.digest, PackedBlob { descriptor, base: Some(base) });
+            self.blobs.insert(descriptor.digest, PackedBlob { descriptor, origin: Some(Origin::Base(base)) });
         }
         let config = image.manifest.value().config.clone();
         let document =
@@ -355,7 +370,7 @@ impl Packer<'_> {
         let parts = || manifest.layers.iter().chain([&manifest.config]);
         if parts().all(|part| store.blob(&part.digest).is_some_and(|blob| blob.size == part.size)) {
             self.add_manifest(entry, bytes);
-            let blob = |part: &Descriptor| PackedBlob { descriptor: part.clone(), base: None };
+            let blob = |part: &Descriptor| PackedBlob { descriptor: part.clone(), origin: None };
             self.blobs.extend(parts().map(|part| (part.digest, blob(part))));
         }
         Ok(())
@@ -396,7 +411,7 @@ fn is_attestation(entry: &Descriptor) -> bool {
 
 /// Returns a layer in the wanted compression, and its diff id where that is another one than in the store. A
 /// layer of a base image that is compressed already is used as it is unless `force` is set, and is only named
-/// (B-108); any other is in the store after this.
+/// (B-108), and so is one that only a shared cache has; any other is in the store after this.
 pub(crate) fn layer_blob(
     layer: &ImageLayer,
     options: &PackOptions,
@@ -406,18 +421,23 @@ pub(crate) fn layer_blob(
     let world = bodies.world;
     if let Some(base) = bodies.base(&layer.id) {
         if let Some(descriptor) = as_it_is(&layer.descriptor, options) {
-            return Ok((PackedBlob { descriptor, base: Some(base) }, None));
+            return Ok((PackedBlob { descriptor, origin: Some(Origin::Base(base)) }, None));
         }
         if world.store.blob(&base.diff_id.0).is_none() {
             // Its tar is made from the files, so that it can be compressed otherwise.
             bodies.directory(&layer.id, messenger)?;
         }
     }
+    if let Some(cached) = bodies.only_cached(&layer.id)
+        && let Some(descriptor) = as_it_is(&cached.descriptor, options)
+    {
+        return Ok((PackedBlob { descriptor, origin: Some(Origin::Cache(cached)) }, None));
+    }
     bodies.materialise(&layer.id, messenger)?;
     let diff = bodies.diff(&layer.id)?;
     let media_type = |compression| options.media_types.layer(compression);
     let blob = |media_type, digest, size| {
-        (PackedBlob { descriptor: Descriptor::new(media_type, digest, size), base: None }, None)
+        (PackedBlob { descriptor: Descriptor::new(media_type, digest, size), origin: None }, None)
     };
     let (media_type, compression) = match options.compression {
         PackCompression::Uncompressed => {
@@ -520,7 +540,7 @@ fn estargz_blob(
     let mut descriptor = Descriptor::new(media_type, blob.digest, blob.size);
     descriptor.annotations.insert(TABLE_DIGEST.to_owned(), facts.table.to_string());
     descriptor.annotations.insert(UNCOMPRESSED_SIZE.to_owned(), facts.size.to_string());
-    Ok((PackedBlob { descriptor, base: None }, Some(facts.diff)))
+    Ok((PackedBlob { descriptor, origin: None }, Some(facts.diff)))
 }
 
 /// Gives the uncompressed tar of a layer to `work`, while it is made.

@@ -11,12 +11,12 @@ use std::sync::{Mutex, PoisonError};
 use castoff_oci::{Descriptor, Digest, MediaType, Reference};
 use castoff_registry::{Client, Push, Pushed, RegistryError};
 
-use crate::World;
-use crate::bodies::Bodies;
+use crate::bodies::{Bodies, Origin};
 use crate::driver::Messenger;
 use crate::event::{Event, StepId};
 use crate::export::pack::{Document, Pack};
 use crate::origin::{self, OriginError, Origins};
+use crate::step::chain;
 
 /// Blobs that are asked for or sent at once. Of those that are sent the client limits the number per host.
 const AT_ONCE: usize = 8;
@@ -95,7 +95,7 @@ pub fn push(
     for (place, (repository, _)) in repositories.iter().enumerate() {
         let mut earlier = repositories[..place].iter().map(|(reference, _)| *reference);
         let earlier = earlier.rfind(|earlier| earlier.registry() == repository.registry());
-        let to = Destination { client: &clients[place], repository, earlier, origins: &origins, world };
+        let to = Destination { client: &clients[place], repository, earlier, origins: &origins, bodies };
         let blobs = blobs(pack);
         to.push_blobs(&blobs, messenger, options.step)?;
     }
@@ -170,10 +170,8 @@ struct Outgoing<'a> {
 
 enum Bytes<'a> {
     Document(&'a [u8]),
-    /// In the store, or else where this name says.
-    Blob {
-        known_as: Option<&'a Reference>,
-    },
+    /// In the store, or else where its origin says.
+    Blob(Option<&'a Origin>),
 }
 
 /// Returns the blobs of a pack: configs and layers. Layers that may not be distributed are left where they
@@ -191,7 +189,7 @@ fn blobs(pack: &Pack) -> Vec<Outgoing<'_>> {
     let layers = pack.blobs.values().filter(|blob| distributed(&blob.descriptor.media_type));
     let layers = layers.map(|blob| Outgoing {
         descriptor: blob.descriptor.clone(),
-        bytes: Bytes::Blob { known_as: blob.base.as_ref().map(|base| &base.reference) },
+        bytes: Bytes::Blob(blob.origin.as_ref()),
     });
     // The largest first: what is sent last should be short.
     let mut blobs: Vec<_> = documents.chain(layers).collect();
@@ -206,7 +204,7 @@ struct Destination<'a> {
     /// Another repository of the registry, to which all blobs were pushed before.
     earlier: Option<&'a Reference>,
     origins: &'a Origins,
-    world: &'a World,
+    bodies: &'a Bodies<'a>,
 }
 
 impl Destination<'_> {
@@ -255,10 +253,12 @@ impl Destination<'_> {
             let item = digest.to_string();
             messenger.send(Event::Status { step, item, current, total: Some(size), done });
         };
+        let world = self.bodies.world;
         let known = self.origins.get(&digest).map(Vec::as_slice).unwrap_or_default();
         let known_as = match blob.bytes {
-            Bytes::Document(_) => None,
-            Bytes::Blob { known_as } => known_as,
+            Bytes::Document(_) | Bytes::Blob(None) => None,
+            Bytes::Blob(Some(Origin::Base(base))) => Some(&base.reference),
+            Bytes::Blob(Some(Origin::Cache(layer))) => world.shared_caches.cache(layer).repository(),
         };
         let elsewhere = |name: &&Reference| {
             name.registry() == self.repository.registry() && name.repository() != self.repository.repository()
@@ -270,7 +270,16 @@ impl Destination<'_> {
                     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                     Ok(Box::new(Cursor::new(bytes[from..].to_vec())))
                 }
-                Bytes::Blob { .. } => self.open(&blob.descriptor, known.first().or(known_as), offset),
+                Bytes::Blob(origin) => {
+                    if let Some(origin @ Origin::Cache(_)) = origin
+                        && world.store.blob(&digest).is_none()
+                    {
+                        // It is verified before it is passed on.
+                        let failed = |error| io::Error::other(chain(&error));
+                        self.bodies.fetch_origin(origin, messenger).map_err(failed)?;
+                    }
+                    self.open(&blob.descriptor, known.first().or(known_as), offset)
+                }
             }
         };
         let mut reported = 0;
@@ -297,13 +306,15 @@ impl Destination<'_> {
         known_as: Option<&Reference>,
         offset: u64,
     ) -> io::Result<Box<dyn Read + Send>> {
-        if let Some(mut file) = self.world.store.open_blob(&descriptor.digest).map_err(io::Error::other)? {
+        if let Some(mut file) =
+            self.bodies.world.store.open_blob(&descriptor.digest).map_err(io::Error::other)?
+        {
             file.seek(SeekFrom::Start(offset))?;
             return Ok(Box::new(file));
         }
         let Some(reference) = known_as else {
             return Err(io::Error::new(io::ErrorKind::NotFound, "it is not in the store"));
         };
-        self.world.registry.blob_part(reference, descriptor, offset).map_err(io::Error::other)
+        self.bodies.world.registry.blob_part(reference, descriptor, offset).map_err(io::Error::other)
     }
 }

@@ -55,6 +55,10 @@ impl SharedCache for RegistryCache {
         self.name.clone()
     }
 
+    fn repository(&self) -> Option<&Reference> {
+        Some(&self.reference)
+    }
+
     fn manifest(&self, key: &CacheKey) -> Result<Option<Vec<u8>>, SharedCacheError> {
         match self.client.resolve(&self.of_key(key)) {
             Ok(document) => Ok(Some(document.bytes)),

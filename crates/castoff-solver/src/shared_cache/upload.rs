@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::object::{CachedStep, StepObject};
 use super::{SharedCache, SharedCacheError, find};
 use crate::World;
-use crate::bodies::{Bodies, lock};
+use crate::bodies::{Bodies, Origin, lock};
 use crate::driver::Messenger;
 use crate::export::image::ImageLayer;
 use crate::export::pack::{self, PackOptions, PackSource, PackedBlob};
@@ -206,7 +206,12 @@ impl To<'_> {
         let (messenger, _nobody) = Messenger::channel();
         let source = PackSource { bodies: self.bodies, messenger: &messenger };
         let blob = self.pack(&upload.layer, source)?;
-        let step = describe(upload, &record, diff, &self.export.compression);
+        let variant = match &blob.origin {
+            // It stays as the other cache has it.
+            Some(Origin::Cache(layer)) => layer.variant.clone(),
+            _ => self.export.compression.variant(),
+        };
+        let step = describe(upload, &record, diff, variant);
         let object = StepObject { step, layer: blob.descriptor.clone() };
         let mut bytes = cache.put_blob(&object.layer, &|| self.open(&blob, source))?;
         let (manifest, step) = object.documents();
@@ -226,6 +231,9 @@ impl To<'_> {
     fn is_there(&self, keys: &[CacheKey]) -> Result<bool, SharedCacheError> {
         let cache = &*self.export.cache;
         for key in keys {
+            if self.world.shared_caches.has(key, cache) {
+                continue;
+            }
             match find(cache, *key) {
                 Ok(Some(object)) if object.step.key == keys[0] && !cache.lacks_blob(&object.layer) => {}
                 // What is malformed is replaced.
@@ -273,13 +281,13 @@ fn describe(
     upload: &Upload,
     record: &CacheRecord,
     diff: castoff_store::LayerDiff,
-    compression: &PackOptions,
+    variant: Option<String>,
 ) -> CachedStep {
     let recipe = serde_json::from_value(record.recipe.clone());
     let recipe = recipe.unwrap_or_else(|_| castoff_graph::KeyRecipe::new("unknown"));
     CachedStep {
         definition: upload.definition,
-        variant: compression.variant(),
+        variant,
         created_ms: record.created_ms,
         duration_ms: record.duration_ms,
         cpu_ms: record.cpu_ms,

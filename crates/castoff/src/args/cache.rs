@@ -39,7 +39,7 @@ pub struct CacheToSpec {
     pub place: CachePlace,
     /// Whether it gets all steps, and not only those whose layers are in the result (B-122).
     pub all: bool,
-    /// How layers are compressed (B-123); the default is zstd.
+    /// How layers are compressed (B-123); by default as in the first image that is pushed, else zstd.
     pub compression: Option<LayerCompression>,
     /// Level of the compression.
     pub compression_level: Option<u32>,

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use super::kit::{Machine, text, with_registry};
+use super::kit::{Machine, Registry, text, with_registry};
+use super::proxy::{Asked, Fault, Proxy};
 
 const DOCKERFILE: &str = "FROM scratch AS build\nCOPY large /large\nCOPY data /data\n\
     FROM scratch\nCOPY --from=build /data /\n";
@@ -68,5 +69,106 @@ fn a_registry_that_is_away_stops_no_build_and_fails_an_export() {
         machine.write("context/data", "");
         let said = machine.build_fails(DOCKERFILE, &["--cache-to", &name]);
         assert!(said.contains("exporting to the cache"), "{said}");
+    });
+}
+
+/// An image whose first layer is large and whose second changes.
+const APP: &str = "FROM scratch\nCOPY large /large\nCOPY --link data /data\n";
+
+fn gets_blob(asked: &Asked) -> bool {
+    asked.method == "GET" && asked.path.contains("/blobs/sha256:")
+}
+
+/// Gives a machine the context of [`APP`] and builds it there.
+fn built_on(machine: &Machine, data: &str, flags: &[&str]) -> String {
+    let large: Vec<u8> = (0..400_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    machine.write("context/large", large);
+    machine.write("context/data", data);
+    machine.write("context/Dockerfile", APP);
+    let words = [&["build", "--progress=plain"], flags, &["context"]].concat();
+    let output = machine.command(&words).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[track_caller]
+fn check_app(name: &str, data: &str) {
+    let machine = Machine::new();
+    let files = machine.files(&format!("FROM {name}\n"), &[]);
+    assert_eq!(fs::read_to_string(files.join("data")).unwrap(), data);
+    assert_eq!(fs::metadata(files.join("large")).unwrap().len(), 400_000);
+}
+
+// B-082, B-108, B-121: what nobody reads here and the registry has does not come here.
+#[test]
+fn a_pushed_image_takes_cached_layers_where_they_are() {
+    with_registry("", |registry, _| {
+        let proxy = Proxy::start(registry.host(), |_| Fault::Pass);
+        let host = proxy.host();
+        let (cache, app) = (format!("{host}/team/cache"), format!("{host}/team/app:1"));
+        let flags = ["--cache-from", &cache, "--cache-to", &cache, "--push", "-t", &app];
+        built_on(&Machine::new(), "one\n", &flags);
+        // Each layer was compressed once: what the cache and the image have is the same.
+        let before = proxy.asked().len();
+        let machine = Machine::new();
+        let said = built_on(&machine, "two\n", &flags);
+        assert_eq!(count(&said, "CACHED"), 1, "{said}");
+        assert!(said.contains("1 steps sent") && said.contains("1 were there"), "{said}");
+        let asked = proxy.asked().split_off(before);
+        assert_eq!(asked.iter().filter(|asked| gets_blob(asked)).count(), 0, "{asked:?}");
+        // Two look-ups; of what is new the layer and the step for the cache, the config for the image, whose
+        // layer may be mounted or sent.
+        let manifests = |method: &str| {
+            asked.iter().filter(|asked| asked.method == method && asked.path.contains("/manifests/")).count()
+        };
+        assert_eq!((manifests("GET"), manifests("PUT")), (3, 2), "{asked:?}");
+        check_app(&app, "two\n");
+        // The store has the image, and fetches the layer when somebody wants it.
+        assert_eq!(proxy.count(gets_blob), 3);
+        machine.castoff(&["save", "-o", "saved.tar", &app]);
+        assert_eq!(proxy.count(gets_blob), 4);
+        // Into another repository it is mounted.
+        let other = format!("{host}/other/app:1");
+        let before = proxy.count(gets_blob);
+        let machine = Machine::new();
+        built_on(&machine, "two\n", &["--cache-from", &cache, "--push", "-t", &other]);
+        assert_eq!(proxy.count(gets_blob), before);
+        assert_eq!(
+            proxy.count(|asked| asked.path.contains("/other/app/") && asked.path.contains("mount=")),
+            2
+        );
+        check_app(&other, "two\n");
+        drop(proxy);
+        let said = machine.fails(&["save", "-o", "saved.tar", &other]);
+        assert!(said.contains("fetching layer"), "{said}");
+    });
+}
+
+// B-121: what a cache does not have after all is made again, also when only a registry wanted it.
+#[test]
+fn a_pushed_image_does_without_a_layer_that_is_gone() {
+    with_registry("", |registry, _| {
+        let far = Registry::start("");
+        let broken = Proxy::start(registry.host(), |asked| {
+            if gets_blob(asked) { Fault::status(404, "") } else { Fault::Pass }
+        });
+        let cache = |host: String| format!("{host}/team/cache");
+        built_on(&Machine::new(), "one\n", &["--cache-to", &cache(registry.host())]);
+        let name = format!("{}/app:1", far.host());
+        let push =
+            |from: &str| built_on(&Machine::new(), "one\n", &["--cache-from", from, "--push", "-t", &name]);
+        let said = push(&cache(broken.host()));
+        assert!(said.contains("the build goes on without that result"), "{said}");
+        check_app(&name, "one\n");
+        // From registry to registry it goes through here.
+        let name = format!("{}/app:2", far.host());
+        let said = built_on(
+            &Machine::new(),
+            "one\n",
+            &["--cache-from", &cache(registry.host()), "--push", "-t", &name],
+        );
+        assert_eq!(count(&said, "CACHED"), 2, "{said}");
+        check_app(&name, "one\n");
     });
 }
