@@ -1,5 +1,6 @@
 //! Private keys in memory: reading them and signing with them.
 
+use base64::Engine as _;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::DecodePrivateKey;
@@ -10,7 +11,7 @@ use rsa::{BigUint, RsaPrivateKey};
 use ssh_key::private::{EcdsaKeypair, Ed25519Keypair, KeypairData, RsaKeypair};
 use ssh_key::{PrivateKey, PublicKey, Signature};
 
-use crate::wire::put_string;
+use crate::wire::{number, put_string, string};
 
 /// Flags of a request to sign (draft-ietf-sshm-ssh-agent, section 3.6.1).
 const RSA_SHA2_256: u32 = 2;
@@ -142,12 +143,47 @@ fn pem_block(text: &str) -> Option<(&str, &str)> {
 }
 
 fn openssh(block: &str) -> Result<PrivateKey, KeyError> {
-    let key = PrivateKey::from_openssh(block).map_err(|error| match error {
-        ssh_key::Error::AlgorithmUnsupported { algorithm } => KeyError::Type(algorithm.as_str().to_owned()),
-        ssh_key::Error::AlgorithmUnknown => KeyError::Type("unknown".to_owned()),
-        _ => KeyError::Malformed,
-    })?;
+    let key = match PrivateKey::from_openssh(block) {
+        Ok(key) => key,
+        Err(ssh_key::Error::AlgorithmUnsupported { algorithm }) => {
+            return Err(KeyError::Type(algorithm.as_str().to_owned()));
+        }
+        Err(ssh_key::Error::AlgorithmUnknown) => return Err(KeyError::Type("unknown".to_owned())),
+        Err(_) => return ecdsa(block).map(PrivateKey::from).ok_or(KeyError::Malformed),
+    };
     if key.is_encrypted() { Err(KeyError::Encrypted) } else { Ok(key) }
+}
+
+/// Reads an unencrypted ECDSA key of OpenSSH's format (PROTOCOL.key). One key in 256 has a number that begins with
+/// zeros, which OpenSSH does not write, as RFC 4251 says of mpints, and ssh-key asks for.
+fn ecdsa(block: &str) -> Option<EcdsaKeypair> {
+    let lines = block.lines().filter(|line| !line.starts_with("-----"));
+    let text: String = lines.flat_map(|line| line.chars().filter(|letter| !letter.is_whitespace())).collect();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+    let rest = &mut bytes.strip_prefix(b"openssh-key-v1\0")?;
+    let (cipher, derivation, _options) = (string(rest)?, string(rest)?, string(rest)?);
+    if (cipher, derivation, number(rest)?) != (b"none", b"none", 1) {
+        return None;
+    }
+    let (_public, mut private) = (string(rest)?, string(rest)?);
+    let private = &mut private;
+    let (first, second) = (number(private)?, number(private)?);
+    let kind = string(private)?;
+    if first != second || !kind.starts_with(b"ecdsa-sha2-") {
+        return None;
+    }
+    let (curve, point, scalar) = (string(private)?, string(private)?, string(private)?);
+    let padded = |length: usize| {
+        let digits = &scalar[scalar.iter().position(|byte| *byte != 0)?..];
+        Some([vec![0; length.checked_sub(digits.len())?], digits.to_vec()].concat())
+    };
+    let pair = match curve {
+        b"nistp256" => of_p256(p256::SecretKey::from_slice(&padded(32)?).ok()?),
+        b"nistp384" => of_p384(p384::SecretKey::from_slice(&padded(48)?).ok()?),
+        b"nistp521" => of_p521(p521::SecretKey::from_slice(&padded(66)?).ok()?),
+        _ => return None,
+    };
+    (pair.public_key_bytes() == point).then_some(pair)
 }
 
 fn rsa(key: &RsaPrivateKey) -> Result<PrivateKey, KeyError> {
@@ -195,4 +231,64 @@ fn of_p384(key: p384::SecretKey) -> EcdsaKeypair {
 
 fn of_p521(key: p521::SecretKey) -> EcdsaKeypair {
     EcdsaKeypair::NistP521 { public: key.public_key().into(), private: key.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use ssh_key::private::EcdsaKeypair;
+
+    use super::{Key, KeyError, of_p256, of_p384, of_p521};
+    use crate::wire::{put_number, put_string};
+
+    /// Writes a key as OpenSSH does: no zeros in front of the number.
+    fn text(pair: &EcdsaKeypair, kind: &str, curve: &str, scalar: &[u8], check: usize) -> String {
+        let mut private = Vec::new();
+        put_number(&mut private, 7);
+        put_number(&mut private, check);
+        for part in [kind.as_bytes(), curve.as_bytes(), pair.public_key_bytes(), scalar, b"comment"] {
+            put_string(&mut private, part);
+        }
+        let padding = private.len().next_multiple_of(8) - private.len();
+        private.extend((1..=padding).map(|number| number as u8));
+        let mut public = Vec::new();
+        for part in [kind.as_bytes(), curve.as_bytes(), pair.public_key_bytes()] {
+            put_string(&mut public, part);
+        }
+        let mut bytes = b"openssh-key-v1\0".to_vec();
+        for part in [&b"none"[..], b"none", b""] {
+            put_string(&mut bytes, part);
+        }
+        put_number(&mut bytes, 1);
+        put_string(&mut bytes, &public);
+        put_string(&mut bytes, &private);
+        let body = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let lines: Vec<&str> =
+            (0..body.len()).step_by(70).map(|at| &body[at..body.len().min(at + 70)]).collect();
+        let lines = lines.join("\n");
+        format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}\n-----END OPENSSH PRIVATE KEY-----\n")
+    }
+
+    // B-140
+    #[test]
+    fn a_number_that_begins_with_zeros_is_read() {
+        let scalar = |length: usize| [vec![0; 2], vec![7; length - 2]].concat();
+        let pairs = [
+            (of_p256(p256::SecretKey::from_slice(&scalar(32)).unwrap()), "nistp256", 30),
+            (of_p384(p384::SecretKey::from_slice(&scalar(48)).unwrap()), "nistp384", 46),
+            (of_p521(p521::SecretKey::from_slice(&scalar(66)).unwrap()), "nistp521", 64),
+        ];
+        for (pair, curve, length) in pairs {
+            let kind = format!("ecdsa-sha2-{curve}");
+            let short = vec![7; length];
+            let key = Key::parse(text(&pair, &kind, curve, &short, 7).as_bytes(), "").unwrap();
+            assert!(key.public().ends_with(pair.public_key_bytes()), "{curve}");
+            assert!(key.sign(b"data", 0).is_some(), "{curve}");
+            // Another number than that of the public key, or a broken one.
+            let other = text(&pair, &kind, curve, &short[1..], 7);
+            assert_eq!(Key::parse(other.as_bytes(), "").unwrap_err(), KeyError::Malformed);
+            let broken = text(&pair, &kind, curve, &short, 8);
+            assert_eq!(Key::parse(broken.as_bytes(), "").unwrap_err(), KeyError::Malformed);
+        }
+    }
 }
