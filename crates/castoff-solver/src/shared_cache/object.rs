@@ -229,7 +229,7 @@ mod tests {
         refused("{", "not a step of a cache");
         refused(&text.replace(STEP_TYPE, "application/vnd.oci.image.config.v1+json"), "config is not");
         refused(&text.replace("layer.v1.tar+zstd", "other"), "not a layer");
-        refused(&text.replace("\"data\":\"", "\"data\":\"e30"), "has the digest");
+        refused(&text.replace("\"data\":\"", "\"data\":\"e30g"), "has the digest");
         refused(&text.replace("\"data\":\"", "\"data\":\"!"), "base64");
         let other = KeyRecipe::new("copy").key();
         assert!(read(manifest.bytes(), other).unwrap_err().contains("of the key"));

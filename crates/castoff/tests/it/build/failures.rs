@@ -174,7 +174,7 @@ fn flags_that_are_not_supported_yet_say_so() {
     let kit = Kit::new();
     let dockerfile = "FROM scratch\nLABEL a=b\n";
     for flags in
-        [&["--push"][..], &["--cache-to", "type=inline"], &["-o", "type=local,dest=out,attestation-prefix=x"]]
+        [&["--cgroup-parent", "x"][..], &["--memory", "1g"], &["-o", "type=docker,dest=out,tar=false"]]
     {
         kit.build(dockerfile, flags).fails().says("not supported yet");
         assert!(!kit.path("out").exists(), "{flags:?}");
