@@ -17,9 +17,13 @@
 //! # Ok::<(), castoff_layer::ViewError>(())
 //! ```
 //!
+//! [`packages::scan`] finds the packages that are installed in an image.
+//!
 //! This crate runs nothing, mounts nothing and opens no file but through a [`View`](castoff_layer::View). What it
 //! reads is taken as hostile.
 
+pub mod packages;
+mod seekable;
 mod start;
 
 pub use start::{Certainty, Finding, Rule, StartCheck, User, Wanted};

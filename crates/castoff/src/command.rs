@@ -10,6 +10,7 @@ mod pages;
 mod plan;
 mod push;
 mod run;
+mod sbom;
 mod space;
 mod startable;
 mod transfer;
@@ -67,6 +68,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::History(args) => images::history(args, &context),
         Command::Inspect(args) => images::inspect(args, &context),
         Command::Startable(args) => startable::startable(args, &context),
+        Command::Sbom(args) => sbom::sbom(args, &context),
         Command::Tag(args) => images::tag(args, &context),
         Command::Rmi(args) => images::rmi(args, &context),
         Command::Save(args) => transfer::save(args, &context),

@@ -29,3 +29,4 @@ pub mod rules;
 pub mod session;
 pub mod start;
 pub mod table;
+mod time;

@@ -1,8 +1,10 @@
 //! The files of an image as its user may see them.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::Read;
 
-use castoff_layer::{Entry, EntryKind, Node, View, ViewError};
+use castoff_layer::{Entry, Node, View, ViewError};
+
+use crate::seekable::Seekable;
 
 /// The files and who looks at them.
 #[derive(Clone, Copy)]
@@ -88,11 +90,7 @@ impl Files<'_> {
 
     /// Opens a file so that any part of it can be read.
     pub(super) fn seekable<'v>(&'v self, found: &'v Found) -> Seekable<'v> {
-        let size = match found.node.entry.kind {
-            EntryKind::File { size } => size,
-            _ => 0,
-        };
-        Seekable { view: self.view, node: &found.node, size, wanted: 0, at: 0, reader: None }
+        Seekable::new(self.view, &found.node)
     }
 }
 
@@ -110,46 +108,4 @@ fn permitted(entry: &Entry, uid: u32, groups: &[u32], bit: u32) -> bool {
 
 fn shown(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
-}
-
-/// A file that is read forwards and opened anew to go back. What is skipped is read, so who knows what comes
-/// asks in order.
-pub(super) struct Seekable<'a> {
-    view: &'a View,
-    node: &'a Node,
-    size: u64,
-    wanted: u64,
-    at: u64,
-    reader: Option<Box<dyn Read + Send>>,
-}
-
-impl Read for Seekable<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.reader.is_none() || self.at > self.wanted {
-            self.reader = Some(self.view.open(self.node).map_err(io::Error::other)?);
-            self.at = 0;
-        }
-        let reader = self.reader.as_mut().expect("opened above");
-        let skip = self.wanted - self.at;
-        self.at += io::copy(&mut reader.take(skip), &mut io::sink())?;
-        if self.at < self.wanted {
-            return Ok(0);
-        }
-        let count = reader.read(buffer)?;
-        self.at += count as u64;
-        self.wanted = self.at;
-        Ok(count)
-    }
-}
-
-impl Seek for Seekable<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let wanted = match to {
-            SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(distance) => self.size.checked_add_signed(distance),
-            SeekFrom::Current(distance) => self.wanted.checked_add_signed(distance),
-        };
-        self.wanted = wanted.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.wanted)
-    }
 }

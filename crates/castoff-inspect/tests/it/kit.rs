@@ -78,9 +78,13 @@ impl Image {
         self
     }
 
-    pub(crate) fn findings(&self) -> Vec<Finding> {
+    pub(crate) fn view(&self) -> View {
         let tree = Tree::directory(self.directory.path(), None, Ownership::Keep).unwrap();
-        let view = View::new(vec![Arc::new(tree)]);
+        View::new(vec![Arc::new(tree)])
+    }
+
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let view = self.view();
         StartCheck { view: &view, config: &self.config, user: self.user.clone() }.run().unwrap()
     }
 

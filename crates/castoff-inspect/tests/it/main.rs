@@ -3,4 +3,5 @@
 mod commands;
 mod kit;
 mod libraries;
+mod packages;
 mod surroundings;

@@ -172,6 +172,32 @@ pub enum StartableFormat {
     Json,
 }
 
+/// `castoff sbom`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SbomArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// How the list is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SbomFormat,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
+
+/// How `castoff sbom` writes its list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SbomFormat {
+    /// A line for each package.
+    #[default]
+    Table,
+    /// SPDX 2.3 (docs/attestations.md).
+    SpdxJson,
+    /// CycloneDX 1.5.
+    CyclonedxJson,
+}
+
 /// `castoff tag`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TagArgs {

@@ -37,7 +37,8 @@ pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs,
     InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, PruneArgs, PullArgs,
-    PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, StartableArgs, StartableFormat, TagArgs,
+    PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, SbomArgs, SbomFormat, StartableArgs, StartableFormat,
+    TagArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
@@ -109,6 +110,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Say whether an image can start, and why not
     Startable(StartableArgs),
+    /// List the packages in an image
+    Sbom(SbomArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names of images

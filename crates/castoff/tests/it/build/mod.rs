@@ -3,6 +3,7 @@
 
 mod agents;
 mod arguments;
+mod attestations;
 mod cache;
 mod caches;
 mod calls;
