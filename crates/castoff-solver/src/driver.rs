@@ -27,6 +27,8 @@ pub struct SolveOptions {
     /// What distinguishes this Dockerfile and context from others when an earlier result of the same
     /// step is looked for to explain a miss.
     pub scope: String,
+    /// The same for shared caches: equal on all machines.
+    pub shared_scope: String,
     /// SOURCE_DATE_EPOCH in seconds since 1970: the time of directories and here-documents that a COPY
     /// creates.
     pub epoch: Option<i64>,
@@ -163,7 +165,8 @@ impl Shared<'_> {
         let reads = crate::recipe::reads(&self.graph.vertex(id).op);
         let stands_alone = reads.iter().all(|read| is_local(read.from));
         let in_result = in_result.contains(&id);
-        queue.put(Upload { key, definition, layer, in_result, stands_alone });
+        let place = crate::shared_cache::place(self, id);
+        queue.put(Upload { key, definition, place, layer, in_result, stands_alone });
     }
 
     pub(crate) fn step(&self, id: VertexId) -> StepId {

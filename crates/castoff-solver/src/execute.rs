@@ -87,9 +87,7 @@ fn record(
     let files = if pending.files.is_empty() {
         None
     } else {
-        let bytes =
-            serde_json::to_vec(&lookup::named(&pending.files)).expect("a map of texts is always JSON");
-        Some(store.put_blob(&bytes)?.digest)
+        Some(store.put_blob(&lookup::file_list(&lookup::named(&pending.files)))?.digest)
     };
     let record = CacheRecord {
         recipe: serde_json::to_value(&pending.recipe).expect("a recipe is always JSON"),

@@ -231,8 +231,8 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
             selections[index] = Some(selection);
         }
     }
-    let slot = slot(shared, id);
-    let reason = if vertex.ignore_cache { None } else { reason(shared, op, slot, &recipe_now, &files)? };
+    let slot = slot(shared, id, &shared.options.scope);
+    let reason = if vertex.ignore_cache { None } else { reason(shared, id, slot, &recipe_now, &files)? };
     let selections = selections.into_iter().flatten().collect();
     Ok(Answer::Missed(Box::new(Pending {
         key,
@@ -285,7 +285,8 @@ fn stored_unless_ignored(
 /// Remembers what the step in this place came to, so that the next miss is explained by comparison with
 /// it.
 fn remember(shared: &Shared<'_>, id: VertexId, key: CacheKey) {
-    let _costs_an_explanation_only = shared.world.store.set_last_key(slot(shared, id), key.0);
+    let _costs_an_explanation_only =
+        shared.world.store.set_last_key(slot(shared, id, &shared.options.scope), key.0);
 }
 
 fn alias(world: &World, definition: CacheKey) -> Result<Option<CacheKey>, StepError> {
@@ -418,12 +419,12 @@ pub(crate) fn mount_source(mount: &Mount) -> &str {
 }
 
 /// The place of a step in its Dockerfile, independent of what it does.
-fn slot(shared: &Shared<'_>, id: VertexId) -> Digest {
+pub(crate) fn slot(shared: &Shared<'_>, id: VertexId, scope: &str) -> Digest {
     let vertex = shared.graph.vertex(id);
     let ordinal =
         shared.graph.iter().take(id.0 as usize).filter(|(_, other)| other.stage == vertex.stage).count();
     let mut hasher = Hasher::new();
-    hasher.field(shared.options.scope.as_bytes());
+    hasher.field(scope.as_bytes());
     hasher.field(vertex.stage.as_deref().unwrap_or_default().as_bytes());
     hasher.field(&ordinal.to_le_bytes());
     hasher.finish()
@@ -432,21 +433,28 @@ fn slot(shared: &Shared<'_>, id: VertexId) -> Digest {
 /// Says why a step was not found: how its recipe differs from that of its newest result.
 fn reason(
     shared: &Shared<'_>,
-    op: &Op,
+    id: VertexId,
     slot: Digest,
     now: &KeyRecipe,
     files: &BTreeMap<Vec<u8>, Digest>,
 ) -> Result<Option<String>, StepError> {
-    let store = &shared.world.store;
-    let Some(last) = store.last_key(slot) else { return Ok(None) };
-    let Some(record) = store.record(last)? else { return Ok(None) };
-    let Ok(earlier) = serde_json::from_value::<KeyRecipe>(record.recipe) else { return Ok(None) };
+    let op = &shared.graph.vertex(id).op;
+    let own = earlier(shared.world, slot)?;
+    let is_own = own.is_some();
+    let Some(earlier) = own.or_else(|| shared_cache::earlier(shared, id, now)) else { return Ok(None) };
+    let Earlier { recipe: earlier, key: earlier_key, files: before } = earlier;
     if earlier.op != now.op {
         return Ok(Some(format!("the instruction here was a {} before", earlier.op)));
     }
     let differences = now.differences(&earlier);
     let Some(first) = differences.first() else {
-        return Ok(Some("its result is no longer in the store".to_owned()));
+        let text = match (is_own, earlier_key == now.key()) {
+            (true, _) => "its result is no longer in the store",
+            (false, true) => "a shared cache knows it, but does not have its result any more",
+            // Values are in no object, so those of now were put in; they are what is left.
+            (false, false) => "the value of a variable changed",
+        };
+        return Ok(Some(text.to_owned()));
     };
     let part_of = |difference: &Difference| match difference {
         Difference::Changed { part, .. } | Difference::Added { part } | Difference::Removed { part } => {
@@ -456,17 +464,13 @@ fn reason(
     let own = differences.iter().find(|difference| part_of(difference) != "parent").unwrap_or(first);
     let part = part_of(own);
     if part.ends_with(" content") {
-        let before: BTreeMap<String, Digest> = match record.files {
-            Some(digest) => store
-                .read_blob(&digest, DOCUMENT_LIMIT)?
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-                .unwrap_or_default(),
-            None => BTreeMap::new(),
-        };
+        let what = part.trim_end_matches(" content");
+        if before.is_empty() && !is_own {
+            return Ok(Some(format!("something changed in {what}")));
+        }
         if let Some(text) = changed_file(&before, &named(files)) {
             return Ok(Some(text));
         }
-        let what = part.trim_end_matches(" content");
         return Ok(Some(format!("names, modes or owners changed in {what}")));
     }
     if part == "parent" {
@@ -483,6 +487,36 @@ fn reason(
 }
 
 /// Returns the files as they are named in records and messages.
+/// The newest step of a place before this one.
+pub(crate) struct Earlier {
+    pub(crate) recipe: KeyRecipe,
+    /// Its key, also where the recipe does not have all that it was made of.
+    pub(crate) key: CacheKey,
+    /// The files that it read of local directories.
+    pub(crate) files: BTreeMap<String, Digest>,
+}
+
+/// Returns the newest step of a place that this store has a record of.
+fn earlier(world: &World, slot: Digest) -> Result<Option<Earlier>, StepError> {
+    let store = &world.store;
+    let Some(last) = store.last_key(slot) else { return Ok(None) };
+    let Some(record) = store.record(last)? else { return Ok(None) };
+    let Ok(recipe) = serde_json::from_value::<KeyRecipe>(record.recipe) else { return Ok(None) };
+    let files = match record.files {
+        Some(digest) => store
+            .read_blob(&digest, DOCUMENT_LIMIT)?
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default(),
+        None => BTreeMap::new(),
+    };
+    Ok(Some(Earlier { recipe, key: CacheKey(last), files }))
+}
+
+/// Returns the document in which files are remembered.
+pub(crate) fn file_list(files: &BTreeMap<String, Digest>) -> Vec<u8> {
+    serde_json::to_vec(files).expect("a map of texts is always JSON")
+}
+
 pub(crate) fn named(files: &BTreeMap<Vec<u8>, Digest>) -> BTreeMap<String, Digest> {
     files.iter().map(|(path, digest)| (String::from_utf8_lossy(path).into_owned(), *digest)).collect()
 }

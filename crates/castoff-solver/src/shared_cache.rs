@@ -27,7 +27,7 @@ use castoff_store::{CacheRecord, LayerDiff, LayerId, RecordOutcome};
 use crate::bodies::lock;
 use crate::driver::{Messenger, Shared};
 use crate::event::{Event, StepId};
-use crate::lookup;
+use crate::lookup::{self, Earlier};
 use crate::schedule::VertexResult;
 use crate::step::{StepError, chain};
 
@@ -263,14 +263,37 @@ impl SharedCaches {
 
 fn find(cache: &dyn SharedCache, key: CacheKey) -> Result<Option<StepObject>, SharedCacheError> {
     let Some(manifest) = cache.manifest(&key)? else { return Ok(None) };
-    let object = StepObject::read(&manifest, key, |descriptor| {
-        let mut bytes = Vec::new();
-        let source = cache.open_blob(descriptor)?;
-        let file = |source| SharedCacheError::File { path: descriptor.digest.to_string().into(), source };
-        source.take(STEP_LIMIT).read_to_end(&mut bytes).map_err(file)?;
-        Ok::<_, SharedCacheError>(bytes)
-    })?;
-    Ok(Some(object))
+    Ok(Some(StepObject::read(&manifest, key, |descriptor| read_step(cache, descriptor))?))
+}
+
+fn read_step(cache: &dyn SharedCache, descriptor: &Descriptor) -> Result<Vec<u8>, SharedCacheError> {
+    let mut bytes = Vec::new();
+    let source = cache.open_blob(descriptor)?;
+    let file = |source| SharedCacheError::File { path: descriptor.digest.to_string().into(), source };
+    source.take(STEP_LIMIT).read_to_end(&mut bytes).map_err(file)?;
+    Ok(bytes)
+}
+
+/// Where a step is in its Dockerfile, on whatever machine.
+pub(crate) fn place(shared: &Shared<'_>, id: VertexId) -> CacheKey {
+    CacheKey(lookup::slot(shared, id, &shared.options.shared_scope))
+}
+
+/// Returns the newest step of a place that an import has, with the values of variables that `now` has. It explains a miss and nothing else, so an import that cannot be asked has none.
+pub(crate) fn earlier(shared: &Shared<'_>, id: VertexId, now: &KeyRecipe) -> Option<Earlier> {
+    let place = place(shared, id);
+    let imports = &shared.world.shared_caches.imports;
+    imports.iter().filter(|import| !import.off.load(Ordering::Relaxed)).find_map(|import| {
+        let cache = &*import.cache;
+        let manifest = cache.manifest(&place).ok()??;
+        let object = StepObject::read_any(&manifest, |descriptor| read_step(cache, descriptor)).ok()?;
+        let step = object.step;
+        (step.place == Some(place.0)).then(|| Earlier {
+            recipe: unmasked(&step.recipe, now),
+            key: step.key,
+            files: step.files,
+        })
+    })
 }
 
 /// Looks a step up in the imports. A hit leaves a record, and the layer's origin in `bodies`.
@@ -306,7 +329,10 @@ pub(crate) fn look_up(
         cpu_ms: found.cpu_ms,
         memory_bytes: found.memory_bytes,
         log: found.log,
-        files: None,
+        files: match found.files.is_empty() {
+            true => None,
+            false => Some(world.store.put_blob(&lookup::file_list(&found.files))?.digest),
+        },
         stage: shared.graph.vertex(id).stage.clone().unwrap_or_default(),
         name: shared.graph.vertex(id).name.clone(),
     };

@@ -113,6 +113,8 @@ pub struct Planned {
     pub next_step: u32,
     /// What tells this Dockerfile and context from others.
     pub scope: String,
+    /// The same on whatever machine.
+    pub shared_scope: String,
 }
 
 /// Builds what was asked for and makes the outputs.
@@ -255,6 +257,7 @@ pub fn plan(
     let Definition { dockerfile, parsed, name, .. } = definition;
     let mut warnings = parsed.diagnostics.clone();
     let scope = format!("{name}\n{}", dockerfile.name);
+    let shared_scope = dockerfile.name.clone();
     let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
     let options = LintOptions {
         stages: Some(plan.stages.iter().map(|stage| stage.index).collect()),
@@ -268,7 +271,7 @@ pub fn plan(
     }
     apply_options(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
     tell(&warnings, events);
-    Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope })
+    Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope, shared_scope })
 }
 
 /// Reports warnings as those of the step that read the file (B-151).
@@ -411,6 +414,7 @@ pub fn solve_plan(
     let options = SolveOptions {
         first_step: planned.next_step,
         scope: planned.scope.clone(),
+        shared_scope: planned.shared_scope.clone(),
         epoch: planned.plan.outputs[0].epoch,
         uploads,
     };

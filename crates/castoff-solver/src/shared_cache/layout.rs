@@ -184,8 +184,14 @@ impl LayoutCache {
 
     /// Removes the keys of this tag that the export has not put, and the blobs that nothing refers to.
     fn reset(&self, kept: &BTreeSet<String>) -> Result<(), SharedCacheError> {
-        for (key, path) in files(&self.keys())? {
-            if !kept.contains(&key) {
+        let keys = files(&self.keys())?;
+        let mut objects = BTreeSet::new();
+        for (_, path) in keys.iter().filter(|(key, _)| kept.contains(*key)) {
+            objects.extend(read_descriptor(path)?.map(|descriptor| descriptor.digest));
+        }
+        // What has a key that is kept keeps its place.
+        for path in keys.into_values() {
+            if !read_descriptor(&path)?.is_some_and(|descriptor| objects.contains(&descriptor.digest)) {
                 remove(&path)?;
             }
         }
@@ -235,6 +241,9 @@ impl SharedCache for LayoutCache {
             None => read_descriptor(&self.keys().join(key.to_string()))?,
         };
         let Some(descriptor) = descriptor else { return Ok(None) };
+        if let Some(export) = &self.export {
+            lock(&export.kept).insert(key.to_string());
+        }
         let Some(bytes) = read_document(&self.blob(&descriptor.digest))? else { return Ok(None) };
         let actual = Digest::of(&bytes);
         if actual != descriptor.digest {

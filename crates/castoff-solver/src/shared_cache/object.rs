@@ -3,6 +3,8 @@
 //! Whoever reads one trusts none of it: what does not name the key that was asked for, is of another
 //! version, or has a field out of place is malformed, and a malformed object is as good as none.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use castoff_graph::{CacheKey, KeyRecipe};
@@ -47,6 +49,12 @@ pub(crate) struct CachedStep {
     /// Largest memory in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) memory_bytes: Option<u64>,
+    /// Where the step is in its Dockerfile: the newest object of a place explains a miss there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<Digest>,
+    /// Digests of the files that it read of local directories, when they are few.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) files: BTreeMap<String, Digest>,
     /// Digest of what the step printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<Digest>,
@@ -100,6 +108,8 @@ impl CachedStep {
             duration_ms: 0,
             cpu_ms: None,
             memory_bytes: None,
+            place: None,
+            files: BTreeMap::new(),
             log: None,
             recipe: masked(recipe),
         }
@@ -124,6 +134,18 @@ impl StepObject {
         key: CacheKey,
         blob: impl FnOnce(&Descriptor) -> Result<Vec<u8>, E>,
     ) -> Result<StepObject, E> {
+        let object = StepObject::read_any(manifest, blob)?;
+        if object.step.key != key && object.step.definition != Some(key) {
+            return Err(MalformedObject::Key(object.step.key).into());
+        }
+        Ok(object)
+    }
+
+    /// Reads an object whose key the caller does not know.
+    pub(crate) fn read_any<E: From<MalformedObject>>(
+        manifest: &[u8],
+        blob: impl FnOnce(&Descriptor) -> Result<Vec<u8>, E>,
+    ) -> Result<StepObject, E> {
         let manifest: Manifest = serde_json::from_slice(manifest).map_err(MalformedObject::Json)?;
         let config = &manifest.config;
         if config.media_type.as_str() != STEP_TYPE {
@@ -143,9 +165,6 @@ impl StepObject {
         let step: CachedStep = serde_json::from_slice(&bytes).map_err(MalformedObject::Json)?;
         if step.version != VERSION {
             return Err(MalformedObject::Kind("the step is of another version").into());
-        }
-        if step.key != key && step.definition != Some(key) {
-            return Err(MalformedObject::Key(step.key).into());
         }
         let [layer] = &manifest.layers[..] else {
             return Err(MalformedObject::Kind("a step has one layer").into());

@@ -22,6 +22,9 @@ use crate::step::chain;
 /// Uploads at once, over all exports.
 const WORKERS: usize = 4;
 
+/// Longer lists of files are not in an object: it is read by every look-up.
+const FILES_LIMIT: u64 = 64 << 10;
+
 /// Uploads smaller than this say nothing about how fast a cache is.
 const MEASURED: u64 = 1 << 20;
 
@@ -71,6 +74,7 @@ pub struct ExportReport {
 pub(crate) struct Upload {
     pub(crate) key: CacheKey,
     pub(crate) definition: Option<CacheKey>,
+    pub(crate) place: CacheKey,
     pub(crate) layer: LayerId,
     /// Whether its layer is in the result.
     pub(crate) in_result: bool,
@@ -198,7 +202,7 @@ impl To<'_> {
             return Ok(());
         }
         let diff = self.bodies.diff(&upload.layer).map_err(unreadable)?;
-        if upload.stands_alone && self.costs_more(diff.size, record.duration_ms) {
+        if upload.stands_alone && costs_more(lock(self.state).measured, diff.size, record.duration_ms) {
             lock(self.state).skipped += 1;
             return Ok(());
         }
@@ -211,12 +215,17 @@ impl To<'_> {
             Some(Origin::Cache(layer)) => layer.variant.clone(),
             _ => self.export.compression.variant(),
         };
-        let step = describe(upload, &record, diff, variant);
+        let files = match record.files {
+            Some(digest) => self.world.store.read_blob(&digest, FILES_LIMIT).ok().flatten(),
+            None => None,
+        };
+        let files = files.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let step = CachedStep { files, ..describe(upload, &record, diff, variant) };
         let object = StepObject { step, layer: blob.descriptor.clone() };
         let mut bytes = cache.put_blob(&object.layer, &|| self.open(&blob, source))?;
         let (manifest, step) = object.documents();
         bytes += put_step(cache, &manifest.value().config, &step)?;
-        cache.put_manifest(&keys, manifest.bytes())?;
+        cache.put_manifest(&[&keys[..], &[upload.place]].concat(), manifest.bytes())?;
         let mut state = lock(self.state);
         state.sent += 1;
         state.bytes += bytes;
@@ -244,12 +253,6 @@ impl To<'_> {
         Ok(true)
     }
 
-    /// Whether compressing and sending a layer takes longer than its step did, as far as that is known.
-    fn costs_more(&self, size: u64, duration_ms: u64) -> bool {
-        let (bytes, milliseconds) = lock(self.state).measured;
-        bytes > 0 && u128::from(size) * u128::from(milliseconds) > u128::from(bytes) * u128::from(duration_ms)
-    }
-
     fn pack(&self, layer: &LayerId, source: PackSource<'_>) -> Result<PackedBlob, SharedCacheError> {
         let diff = self.bodies.diff(layer).map_err(unreadable)?;
         let descriptor =
@@ -267,6 +270,13 @@ impl To<'_> {
         let file = pack::open(blob, source).map_err(unreadable)?;
         Ok(Box::new(Stoppable { inner: file, stop: Arc::clone(self.stop) }))
     }
+}
+
+/// Whether compressing and sending `size` bytes takes longer than `duration_ms`, when what was `measured`, bytes and
+/// milliseconds, holds for these too. Nothing is known before something was measured.
+fn costs_more(measured: (u64, u64), size: u64, duration_ms: u64) -> bool {
+    let (bytes, milliseconds) = measured;
+    bytes > 0 && u128::from(size) * u128::from(milliseconds) > u128::from(bytes) * u128::from(duration_ms)
 }
 
 fn put_step(
@@ -287,6 +297,7 @@ fn describe(
     let recipe = recipe.unwrap_or_else(|_| castoff_graph::KeyRecipe::new("unknown"));
     CachedStep {
         definition: upload.definition,
+        place: Some(upload.place.0),
         variant,
         created_ms: record.created_ms,
         duration_ms: record.duration_ms,
@@ -313,5 +324,21 @@ impl<R: Read> Read for Stoppable<R> {
             return Err(io::Error::other("stopped"));
         }
         self.inner.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_sooner_than_sent_is_left_out() {
+        // 1 MiB in a second: 10 MiB take ten.
+        let measured = (1 << 20, 1000);
+        assert!(costs_more(measured, 10 << 20, 9_999));
+        assert!(!costs_more(measured, 10 << 20, 10_000));
+        assert!(!costs_more(measured, 0, 0));
+        assert!(!costs_more((0, 0), u64::MAX, 0));
+        assert!(costs_more((1, u64::MAX), u64::MAX, u64::MAX));
     }
 }

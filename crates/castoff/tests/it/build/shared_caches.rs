@@ -152,11 +152,11 @@ fn the_least_mode_exports_the_layers_of_the_result() {
     with_steps(|kit| {
         kit.write("context/data", "one\n");
         kit.build(DOCKERFILE, &["--cache-to", &to(kit, "")]).succeeds();
-        // One step under its two keys.
-        assert_eq!(keys(kit).len(), 2);
+        // One step under its two keys and its place.
+        assert_eq!(keys(kit).len(), 3);
         assert_eq!(layers(kit).len(), 1);
         kit.build(DOCKERFILE, &["--cache-to", &to(kit, ",mode=max")]).succeeds();
-        assert_eq!(keys(kit).len(), 6);
+        assert_eq!(keys(kit).len(), 11);
     });
 }
 
@@ -275,8 +275,11 @@ fn a_tag_a_digest_and_a_reset_choose_what_there_is() {
         // Only this build's steps stay, and the index that was pinned goes.
         let small = "FROM busybox\nCOPY data /small\n";
         kit.build(small, &["--cache-to", &to(kit, ",mode=max,reset=true")]).succeeds();
-        assert_eq!(keys(kit).len(), 1);
+        assert_eq!(keys(kit).len(), 2);
         assert_eq!(layers(kit).len(), 1);
+        // What is there already stays.
+        kit.build(small, &["--cache-to", &to(kit, ",mode=max,reset=true")]).succeeds();
+        assert_eq!(keys(kit).len(), 2);
         assert_eq!(executed(""), 5);
         assert_eq!(executed(&format!(",digest={digest}")), 5);
         let other = machine(kit);
@@ -311,5 +314,59 @@ fn no_secret_and_no_value_of_a_variable_is_in_a_cache() {
         assert_eq!(other.build(dockerfile, &same).succeeds().executed(), Vec::<&str>::new());
         let none = ["--secret", "id=s,src=secret", "--build-arg", "WORD=other", "--cache-from", &from];
         assert_eq!(other.build(dockerfile, &none).succeeds().executed().len(), 1);
+    });
+}
+
+// What a cache lacks of a chain, such as what is made sooner than sent, is made, and what is above is found.
+#[test]
+fn a_step_that_was_left_out_is_executed_and_those_above_are_found() {
+    with_steps(|kit| {
+        filled(kit);
+        let json = |path: PathBuf| -> serde_json::Value {
+            serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+        };
+        let blob = |digest: &serde_json::Value| {
+            json(kit.path("cache/blobs/sha256").join(digest.as_str().unwrap().trim_start_matches("sha256:")))
+        };
+        let mut removed = 0;
+        for key in keys(kit) {
+            let path = kit.path("cache/castoff-keys/latest").join(&key);
+            let step = blob(&blob(&json(path.clone())["digest"])["config"]["digest"]);
+            if step["recipe"]["op"] == "workdir" && step["key"] == format!("sha256:{key}") {
+                fs::remove_file(path).unwrap();
+                removed += 1;
+            }
+        }
+        assert_eq!(removed, 1);
+        let other = machine(kit);
+        let done = other.build(DOCKERFILE, &["-t", "result", "--cache-from", &from(kit)]).succeeds();
+        assert_eq!(done.executed(), ["WORKDIR /work"], "{}", done.stderr);
+        assert_eq!(done.cached().len(), 4, "{}", done.stderr);
+        done.says("cache miss");
+    });
+}
+
+// A miss is explained by what other machines did in the same place.
+#[test]
+fn a_fresh_machine_says_what_changed() {
+    with_steps(|kit| {
+        filled(kit);
+        let said = |data: &str, dockerfile: &str, flags: &[&str]| {
+            let other = machine(kit);
+            other.write("context/data", data);
+            let from = from(kit);
+            let flags = [&["-o", "type=cacheonly", "--cache-from", &from], flags].concat();
+            other.build(dockerfile, &flags).succeeds()
+        };
+        let done = said("two\n", DOCKERFILE, &[]);
+        assert!(done.step("COPY data .").contains(&"cache miss: file data changed"), "{}", done.stderr);
+        done.says("cache miss: parent step changed: ");
+        let changed = DOCKERFILE.replace("echo $LEVEL", "echo level $LEVEL");
+        said("one\n", &changed, &[])
+            .says("changed from `echo $LEVEL >> /result` to `echo level $LEVEL >> /result`");
+        let done = said("one\n", DOCKERFILE, &["--build-arg", "LEVEL=2"]);
+        let done = done.says("cache miss: the value of a variable changed");
+        // The value of the other machine is nowhere.
+        done.never_says("from `1`");
     });
 }

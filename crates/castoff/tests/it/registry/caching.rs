@@ -117,12 +117,12 @@ fn a_pushed_image_takes_cached_layers_where_they_are() {
         assert!(said.contains("1 steps sent") && said.contains("1 were there"), "{said}");
         let asked = proxy.asked().split_off(before);
         assert_eq!(asked.iter().filter(|asked| gets_blob(asked)).count(), 0, "{asked:?}");
-        // Two look-ups; of what is new the layer and the step for the cache, the config for the image, whose
-        // layer may be mounted or sent.
+        // Two look-ups and one for what explains the miss; whether the new step is there meanwhile. It is put
+        // under its key and its place, and the image under its tag.
         let manifests = |method: &str| {
             asked.iter().filter(|asked| asked.method == method && asked.path.contains("/manifests/")).count()
         };
-        assert_eq!((manifests("GET"), manifests("PUT")), (3, 2), "{asked:?}");
+        assert_eq!((manifests("GET"), manifests("PUT")), (4, 3), "{asked:?}");
         check_app(&app, "two\n");
         // The store has the image, and fetches the layer when somebody wants it.
         assert_eq!(proxy.count(gets_blob), 3);
