@@ -1,8 +1,12 @@
 //! Loaders and shared libraries, with programs that are really linked.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 
-use castoff_inspect::{Rule, Wanted};
+use castoff_inspect::{Certainty, Rule, StartCheck, Wanted};
+use castoff_layer::{Ownership, Tree, View};
 
 use crate::kit::{Compiler, Image, machine_libraries};
 
@@ -184,4 +188,33 @@ fn broken_programs_are_said_to_be_of_no_format() {
         let findings = Image::new(&["/app"]).file("/app", 0o755, &program[..length]).findings();
         assert!(!findings.is_empty(), "{length} bytes");
     }
+}
+
+/// The programs of this machine start, and its own loader is the second opinion. Every tenth of them, because each
+/// takes a process.
+#[test]
+fn the_programs_of_this_machine_are_judged_as_its_loader_judges_them() {
+    let tree = Tree::directory(Path::new("/"), None, Ownership::Keep).unwrap();
+    let view = View::new(vec![Arc::new(tree)]);
+    let mut names: Vec<_> =
+        std::fs::read_dir("/usr/bin").unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let mut judged = 0;
+    for path in names.iter().step_by(10) {
+        let binary = std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
+        if !binary || path.metadata().unwrap().permissions().mode() & 0o111 == 0 {
+            continue;
+        }
+        let image = Image::new(&[path.to_str().unwrap()]);
+        let user = image.user.clone();
+        let findings = StartCheck { view: &view, config: &image.config, user }.run().unwrap();
+        let certain: Vec<_> =
+            findings.iter().filter(|finding| finding.certainty == Certainty::Certain).collect();
+        // Behind a link, ldd takes the link's directory for the program's.
+        let ldd = Command::new("ldd").arg(path.canonicalize().unwrap()).output().unwrap();
+        let missing = String::from_utf8_lossy(&[ldd.stdout, ldd.stderr].concat()).contains("not found");
+        assert_eq!(!certain.is_empty(), missing, "{}: {certain:?}", path.display());
+        judged += 1;
+    }
+    assert!(judged > 5, "{judged} programs");
 }
