@@ -8,3 +8,4 @@ pub mod pack;
 pub mod push;
 pub mod set;
 pub mod tree;
+mod verified;

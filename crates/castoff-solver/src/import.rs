@@ -23,6 +23,8 @@ const DOCUMENT_LIMIT: u64 = 16 << 20;
 pub struct Loaded {
     /// Its names; empty when the archive has none.
     pub names: Vec<Reference>,
+    /// What it is called in the archive, which may be less than a name.
+    pub tags: Vec<String>,
     /// Its manifest or index.
     pub descriptor: Descriptor,
 }
@@ -100,6 +102,16 @@ type Files = HashMap<String, (Digest, u64)>;
 /// # Errors
 /// When the archive is none, lies about a digest, or the store cannot be written.
 pub fn load_archive(store: &Store, input: Box<dyn Read + Send>) -> Result<Vec<Loaded>, ImportError> {
+    let loaded = read_archive(store, input)?;
+    name(store, &loaded)?;
+    Ok(loaded)
+}
+
+/// Reads the images of an OCI or Docker archive into the store. Nothing gets a name there.
+///
+/// # Errors
+/// As [`load_archive`].
+pub fn read_archive(store: &Store, input: Box<dyn Read + Send>) -> Result<Vec<Loaded>, ImportError> {
     let (_, mut plain) = castoff_layer::decompress(input)?;
     let mut files = Files::new();
     let mut links = Vec::new();
@@ -149,7 +161,9 @@ pub fn load_archive(store: &Store, input: Box<dyn Read + Send>) -> Result<Vec<Lo
 /// # Errors
 /// As [`load_archive`].
 pub fn load_layout(store: &Store, directory: &Path) -> Result<Vec<Loaded>, ImportError> {
-    finish(store, &layout_files(store, directory)?)
+    let loaded = finish(store, &layout_files(store, directory)?)?;
+    name(store, &loaded)?;
+    Ok(loaded)
 }
 
 fn layout_files(store: &Store, directory: &Path) -> Result<Files, ImportError> {
@@ -233,19 +247,22 @@ fn store_file(store: &Store, name: &str, data: &mut dyn Read) -> Result<(Digest,
 }
 
 fn finish(store: &Store, files: &Files) -> Result<Vec<Loaded>, ImportError> {
-    let loaded = if files.contains_key("index.json") {
-        from_index(store, files)?
+    if files.contains_key("index.json") {
+        from_index(store, files)
     } else if files.contains_key("manifest.json") {
-        from_docker(store, files)?
+        from_docker(store, files)
     } else {
-        return Err(ImportError::NotAnImage);
-    };
-    for image in &loaded {
+        Err(ImportError::NotAnImage)
+    }
+}
+
+fn name(store: &Store, loaded: &[Loaded]) -> Result<(), ImportError> {
+    for image in loaded {
         for name in &image.names {
             store.set_tag(name, &image.descriptor)?;
         }
     }
-    Ok(loaded)
+    Ok(())
 }
 
 fn document<T: serde::de::DeserializeOwned>(
@@ -270,10 +287,15 @@ fn from_index(store: &Store, files: &Files) -> Result<Vec<Loaded>, ImportError> 
                 annotation("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':']))
             })
             .and_then(|name| name.parse::<Reference>().ok());
+        let tag = annotation("org.opencontainers.image.ref.name").map(str::to_owned);
         match loaded.iter_mut().find(|image| image.descriptor.digest == descriptor.digest) {
-            Some(image) => image.names.extend(name),
+            Some(image) => {
+                image.names.extend(name);
+                image.tags.extend(tag);
+            }
             None => loaded.push(Loaded {
                 names: name.into_iter().collect(),
+                tags: tag.into_iter().collect(),
                 descriptor: Descriptor { annotations: Default::default(), ..descriptor },
             }),
         }
@@ -365,8 +387,10 @@ fn from_docker(store: &Store, files: &Files) -> Result<Vec<Loaded>, ImportError>
         }
         let manifest = Raw::new(Manifest::oci(Descriptor::new(MediaType::OciConfig, digest, size), layers));
         store.put_blob(manifest.bytes())?;
+        let tags = entry.repo_tags.unwrap_or_default();
         loaded.push(Loaded {
-            names: entry.repo_tags.unwrap_or_default().iter().filter_map(|name| name.parse().ok()).collect(),
+            names: tags.iter().filter_map(|name| name.parse().ok()).collect(),
+            tags,
             descriptor: Descriptor::new(
                 MediaType::OciManifest,
                 manifest.digest(),
@@ -439,7 +463,7 @@ pub fn import_rootfs(
     let descriptor =
         Descriptor::new(MediaType::OciManifest, manifest.digest(), manifest.bytes().len() as u64);
     store.set_tag(name, &descriptor)?;
-    Ok(Loaded { names: vec![name.clone()], descriptor })
+    Ok(Loaded { names: vec![name.clone()], tags: Vec::new(), descriptor })
 }
 
 struct Tee<'a> {

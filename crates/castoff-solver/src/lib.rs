@@ -29,6 +29,7 @@ mod resolve;
 pub mod schedule;
 pub mod shared_cache;
 mod step;
+pub mod transfer;
 mod world;
 
 pub use bodies::{BaseLayer, Bodies, BodyError, SnapshotLayer};

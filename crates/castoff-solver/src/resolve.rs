@@ -281,7 +281,7 @@ fn malformed(reference: &Reference, digest: Digest, source: serde_json::Error) -
 }
 
 /// Chooses the best entry of an index for a platform; attestations, whose platform is unknown, never.
-fn choose<'a>(platform: &Platform, manifests: &'a [Descriptor]) -> Option<&'a Descriptor> {
+pub(crate) fn choose<'a>(platform: &Platform, manifests: &'a [Descriptor]) -> Option<&'a Descriptor> {
     let best = manifests
         .iter()
         .filter_map(|descriptor| Some((platform.accepts(descriptor.platform.as_ref()?)?, descriptor)))
@@ -290,7 +290,7 @@ fn choose<'a>(platform: &Platform, manifests: &'a [Descriptor]) -> Option<&'a De
 }
 
 /// Returns the platforms of an index, for people.
-fn available(manifests: &[Descriptor]) -> Vec<String> {
+pub(crate) fn available(manifests: &[Descriptor]) -> Vec<String> {
     let platforms = manifests.iter().filter_map(|descriptor| descriptor.platform.as_ref());
     platforms.filter(|platform| platform.os != "unknown").map(Platform::to_string).collect()
 }

@@ -3,6 +3,7 @@
 mod build;
 mod call;
 mod check;
+mod copy;
 mod images;
 mod login;
 mod machine;
@@ -20,7 +21,7 @@ use std::io::{self, IsTerminal as _, Write};
 use castoff_oci::Platform;
 use castoff_sandbox::{EnterOptions, Entered};
 
-use crate::args::{Command, Environment, GlobalArgs, Invocation};
+use crate::args::{Command, Environment, GlobalArgs, Invocation, ProgressMode};
 use crate::exit;
 use crate::session::{self, Session, SessionOptions};
 
@@ -76,6 +77,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Import(args) => transfer::import(args, &context),
         Command::Pull(args) => transfer::pull(args, &context),
         Command::Push(args) => push::push(args, &context),
+        Command::Copy(args) => copy::copy(args, &context),
         Command::Run(args) => run::run(args, &context),
         Command::Du(args) => space::du(args, &context),
         Command::Prune(args) => space::prune(args, &context),
@@ -111,6 +113,15 @@ impl Context<'_> {
 /// Returns the platform of `--platform`, where one is taken.
 fn platform(text: Option<&str>) -> anyhow::Result<Option<Platform>> {
     Ok(text.map(str::parse).transpose()?)
+}
+
+/// Returns how progress is shown, as `--quiet` and `--progress` say.
+fn progress_mode(quiet: bool, text: Option<&str>, context: &Context<'_>) -> anyhow::Result<ProgressMode> {
+    match (quiet, text) {
+        (true, Some(_)) => anyhow::bail!("`--quiet` and `--progress` exclude each other"),
+        (true, None) => Ok(ProgressMode::Quiet),
+        (false, text) => Ok(ProgressMode::choose(text, context.environment)?),
+    }
 }
 
 /// Writes to standard output; a closed one ends the command quietly.

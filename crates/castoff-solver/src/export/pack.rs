@@ -9,10 +9,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use castoff_layer::{CompressOptions, Compression};
 use castoff_oci::{
-    Descriptor, DiffId, Digest, Index, LayerCompression, Manifest, MediaType, MediaTypes, Raw,
+    Descriptor, DiffId, Digest, Index, LayerCompression, Manifest, MediaType, MediaTypes, Raw, Reference,
 };
 use castoff_store::Store;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use crate::driver::Messenger;
 use crate::export::estargz::{self, EstargzError};
 use crate::export::image::{Image, ImageLayer};
 use crate::export::set::{ImageSet, index_descriptor};
+use crate::export::verified::Verified;
 
 /// Documents are small; more than this is damage.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
@@ -131,9 +133,35 @@ pub struct Document {
 pub struct PackedBlob {
     /// Its type, digest and size.
     pub descriptor: Descriptor,
-    /// Where it comes from when it is a layer of a base image or of a shared cache as it is; it may not be in
-    /// the store. Any other blob is.
-    pub(crate) origin: Option<Origin>,
+    /// Where its bytes are.
+    pub(crate) origin: BlobOrigin,
+}
+
+/// Where the bytes of a blob are.
+#[derive(Debug, Clone)]
+pub(crate) enum BlobOrigin {
+    /// In the store.
+    Store,
+    /// In the store, or where its layer is from, a base image or a shared cache. It goes through the store.
+    Layer(Box<Origin>),
+    /// In a repository. It does not go through the store.
+    Registry(Reference),
+    /// In a file, such as one of a layout.
+    File(PathBuf),
+}
+
+impl BlobOrigin {
+    fn layer(origin: Origin) -> BlobOrigin {
+        BlobOrigin::Layer(Box::new(origin))
+    }
+
+    /// Returns where the layer is from that this is one of.
+    pub(crate) fn of_layer(&self) -> Option<&Origin> {
+        match self {
+            BlobOrigin::Layer(origin) => Some(origin),
+            BlobOrigin::Store | BlobOrigin::Registry(_) | BlobOrigin::File(_) => None,
+        }
+    }
 }
 
 /// Why an image could not be packed.
@@ -157,6 +185,18 @@ pub enum PackError {
     /// Something that Docker's media types have no place for (B-107, B-117).
     #[error("{0} need OCI media types, and this output has oci-mediatypes=false")]
     DockerTypes(&'static str),
+    /// A registry does not give a blob.
+    #[error("{}", crate::step::chain(.0))]
+    Registry(#[from] castoff_registry::RegistryError),
+    /// A file of a layout cannot be opened.
+    #[error("opening `{}`: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A blob vanished.
     #[error("blob `{0}` is not in the store")]
     Missing(Digest),
@@ -210,7 +250,7 @@ pub fn fetch<'a>(
     let missing = blobs.filter(|blob| bodies.world.store.blob(&blob.descriptor.digest).is_none());
     std::thread::scope(|scope| {
         let threads: Vec<_> = missing
-            .filter_map(|blob| blob.origin.as_ref())
+            .filter_map(|blob| blob.origin.of_layer())
             .map(|origin| {
                 let messenger = messenger.clone();
                 scope.spawn(move || bodies.fetch_origin(origin, &messenger))
@@ -222,18 +262,30 @@ pub fn fetch<'a>(
     })
 }
 
-/// Opens a blob of a pack, and fetches it first when it is not in the store.
+/// Opens a blob of a pack, and fetches the layer of a base image first when it is not in the store. What comes
+/// from elsewhere is verified: its last bytes are given out only when the digest is right.
 ///
 /// # Errors
-/// When it cannot be fetched, or the store not be read.
-pub fn open(blob: &PackedBlob, source: PackSource<'_>) -> Result<File, PackError> {
-    let (digest, store) = (blob.descriptor.digest, &source.bodies.world.store);
-    if let Some(origin) = &blob.origin
-        && store.blob(&digest).is_none()
-    {
-        source.bodies.fetch_origin(origin, source.messenger)?;
-    }
-    store.open_blob(&digest)?.ok_or(PackError::Missing(digest))
+/// When it cannot be fetched, or not be read.
+pub fn open(blob: &PackedBlob, source: PackSource<'_>) -> Result<Box<dyn Read + Send>, PackError> {
+    let (descriptor, world) = (&blob.descriptor, source.bodies.world);
+    let unverified: Box<dyn Read + Send> = match &blob.origin {
+        BlobOrigin::Store | BlobOrigin::Layer(_) => {
+            let digest = descriptor.digest;
+            if let Some(origin) = blob.origin.of_layer()
+                && world.store.blob(&digest).is_none()
+            {
+                source.bodies.fetch_origin(origin, source.messenger)?;
+            }
+            let file = world.store.open_blob(&digest)?.ok_or(PackError::Missing(digest))?;
+            return Ok(Box::new(file));
+        }
+        BlobOrigin::Registry(reference) => world.registry.blob(reference, descriptor)?,
+        BlobOrigin::File(path) => {
+            Box::new(File::open(path).map_err(|source| PackError::File { path: path.clone(), source })?)
+        }
+    };
+    Ok(Box::new(Verified::new(unverified, descriptor)))
 }
 
 struct Packer<'a> {
@@ -310,7 +362,10 @@ impl Packer<'_> {
     fn add_unchanged(&mut self, image: &Image, bases: Vec<BaseLayer>) -> PackedImage {
         let layers: Vec<_> = image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
         for (descriptor, base) in layers.iter().cloned().zip(bases) {
-            self.blobs.insert(descriptor.digest, PackedBlob { descriptor, origin: Some(Origin::Base(base)) });
+            self.blobs.insert(
+                descriptor.digest,
+                PackedBlob { descriptor, origin: BlobOrigin::layer(Origin::Base(base)) },
+            );
         }
         let config = image.manifest.value().config.clone();
         let document =
@@ -370,7 +425,7 @@ impl Packer<'_> {
         let parts = || manifest.layers.iter().chain([&manifest.config]);
         if parts().all(|part| store.blob(&part.digest).is_some_and(|blob| blob.size == part.size)) {
             self.add_manifest(entry, bytes);
-            let blob = |part: &Descriptor| PackedBlob { descriptor: part.clone(), origin: None };
+            let blob = |part: &Descriptor| PackedBlob { descriptor: part.clone(), origin: BlobOrigin::Store };
             self.blobs.extend(parts().map(|part| (part.digest, blob(part))));
         }
         Ok(())
@@ -421,7 +476,7 @@ pub(crate) fn layer_blob(
     let world = bodies.world;
     if let Some(base) = bodies.base(&layer.id) {
         if let Some(descriptor) = as_it_is(&layer.descriptor, options) {
-            return Ok((PackedBlob { descriptor, origin: Some(Origin::Base(base)) }, None));
+            return Ok((PackedBlob { descriptor, origin: BlobOrigin::layer(Origin::Base(base)) }, None));
         }
         if world.store.blob(&base.diff_id.0).is_none() {
             // Its tar is made from the files, so that it can be compressed otherwise.
@@ -431,13 +486,16 @@ pub(crate) fn layer_blob(
     if let Some(cached) = bodies.only_cached(&layer.id)
         && let Some(descriptor) = as_it_is(&cached.descriptor, options)
     {
-        return Ok((PackedBlob { descriptor, origin: Some(Origin::Cache(cached)) }, None));
+        return Ok((PackedBlob { descriptor, origin: BlobOrigin::layer(Origin::Cache(cached)) }, None));
     }
     bodies.materialise(&layer.id, messenger)?;
     let diff = bodies.diff(&layer.id)?;
     let media_type = |compression| options.media_types.layer(compression);
     let blob = |media_type, digest, size| {
-        (PackedBlob { descriptor: Descriptor::new(media_type, digest, size), origin: None }, None)
+        (
+            PackedBlob { descriptor: Descriptor::new(media_type, digest, size), origin: BlobOrigin::Store },
+            None,
+        )
     };
     let (media_type, compression) = match options.compression {
         PackCompression::Uncompressed => {
@@ -540,7 +598,7 @@ fn estargz_blob(
     let mut descriptor = Descriptor::new(media_type, blob.digest, blob.size);
     descriptor.annotations.insert(TABLE_DIGEST.to_owned(), facts.table.to_string());
     descriptor.annotations.insert(UNCOMPRESSED_SIZE.to_owned(), facts.size.to_string());
-    Ok((PackedBlob { descriptor, origin: None }, Some(facts.diff)))
+    Ok((PackedBlob { descriptor, origin: BlobOrigin::Store }, Some(facts.diff)))
 }
 
 /// Gives the uncompressed tar of a layer to `work`, while it is made.

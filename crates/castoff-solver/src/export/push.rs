@@ -4,7 +4,9 @@
 //! root, under each tag. Whoever asks for a tag finds all that is behind it. A layer of a base image that was
 //! never fetched is mounted from where it is known to be, or goes from registry to registry as it is read.
 
+use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +16,7 @@ use castoff_registry::{Client, Push, Pushed, RegistryError};
 use crate::bodies::{Bodies, Origin};
 use crate::driver::Messenger;
 use crate::event::{Event, StepId};
-use crate::export::pack::{Document, Pack};
+use crate::export::pack::{BlobOrigin, Document, Pack};
 use crate::origin::{self, OriginError, Origins};
 use crate::step::chain;
 
@@ -170,8 +172,8 @@ struct Outgoing<'a> {
 
 enum Bytes<'a> {
     Document(&'a [u8]),
-    /// In the store, or else where its origin says.
-    Blob(Option<&'a Origin>),
+    /// In the store, or else where this says.
+    Blob(&'a BlobOrigin),
 }
 
 /// Returns the blobs of a pack: configs and layers. Layers that may not be distributed are left where they
@@ -183,18 +185,18 @@ fn blobs(pack: &Pack) -> Vec<Outgoing<'_>> {
         descriptor: Descriptor::new(media_type.clone(), *digest, bytes.len() as u64),
         bytes: Bytes::Document(bytes),
     });
-    let distributed = |media_type: &MediaType| {
-        !media_type.as_str().contains(".foreign.") && !media_type.as_str().contains(".nondistributable.")
-    };
-    let layers = pack.blobs.values().filter(|blob| distributed(&blob.descriptor.media_type));
-    let layers = layers.map(|blob| Outgoing {
-        descriptor: blob.descriptor.clone(),
-        bytes: Bytes::Blob(blob.origin.as_ref()),
-    });
+    let layers = pack.blobs.values().filter(|blob| is_distributed(&blob.descriptor.media_type));
+    let layers =
+        layers.map(|blob| Outgoing { descriptor: blob.descriptor.clone(), bytes: Bytes::Blob(&blob.origin) });
     // The largest first: what is sent last should be short.
     let mut blobs: Vec<_> = documents.chain(layers).collect();
     blobs.sort_by_key(|blob| std::cmp::Reverse(blob.descriptor.size));
     blobs
+}
+
+/// Returns whether a layer may be pushed at all (B-080).
+pub(crate) fn is_distributed(media_type: &MediaType) -> bool {
+    !media_type.as_str().contains(".foreign.") && !media_type.as_str().contains(".nondistributable.")
 }
 
 /// One repository that is pushed to.
@@ -255,30 +257,39 @@ impl Destination<'_> {
         };
         let world = self.bodies.world;
         let known = self.origins.get(&digest).map(Vec::as_slice).unwrap_or_default();
-        let known_as = match blob.bytes {
-            Bytes::Document(_) | Bytes::Blob(None) => None,
-            Bytes::Blob(Some(Origin::Base(base))) => Some(&base.reference),
-            Bytes::Blob(Some(Origin::Cache(layer))) => world.shared_caches.cache(layer).repository(),
+        // Where it is said to be for certain comes first.
+        let known_as: Vec<&Reference> = match blob.bytes {
+            Bytes::Blob(BlobOrigin::Registry(reference)) => iter::once(reference).chain(known).collect(),
+            Bytes::Blob(BlobOrigin::Layer(origin)) => known.iter().chain(self.home(origin)).collect(),
+            Bytes::Blob(BlobOrigin::Store | BlobOrigin::File(_)) | Bytes::Document(_) => {
+                known.iter().collect()
+            }
         };
         let elsewhere = |name: &&Reference| {
             name.registry() == self.repository.registry() && name.repository() != self.repository.repository()
         };
-        let mount_from = self.earlier.or_else(|| known.iter().chain(known_as).find(elsewhere));
+        let mount_from = self.earlier.or_else(|| known_as.iter().copied().find(elsewhere));
         let open = |offset: u64| -> io::Result<Box<dyn Read + Send>> {
             match blob.bytes {
                 Bytes::Document(bytes) => {
                     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                     Ok(Box::new(Cursor::new(bytes[from..].to_vec())))
                 }
+                Bytes::Blob(BlobOrigin::File(path)) => {
+                    let mut file = File::open(path)?;
+                    file.seek(SeekFrom::Start(offset))?;
+                    Ok(Box::new(file))
+                }
                 Bytes::Blob(origin) => {
-                    if let Some(origin @ Origin::Cache(_)) = origin
+                    if let BlobOrigin::Layer(origin) = origin
+                        && matches!(**origin, Origin::Cache(_))
                         && world.store.blob(&digest).is_none()
                     {
                         // It is verified before it is passed on.
                         let failed = |error| io::Error::other(chain(&error));
                         self.bodies.fetch_origin(origin, messenger).map_err(failed)?;
                     }
-                    self.open(&blob.descriptor, known.first().or(known_as), offset)
+                    self.open(&blob.descriptor, known_as.first().copied(), offset)
                 }
             }
         };
@@ -296,6 +307,14 @@ impl Destination<'_> {
             Pushed::Sent => status(size, true),
         }
         Ok(())
+    }
+
+    /// Returns the repository that a layer is from.
+    fn home<'o>(&'o self, origin: &'o Origin) -> Option<&'o Reference> {
+        match origin {
+            Origin::Base(base) => Some(&base.reference),
+            Origin::Cache(layer) => self.bodies.world.shared_caches.cache(layer).repository(),
+        }
     }
 
     /// Opens a blob of the store, or reads it from where it is known to be. It is verified by whoever sends

@@ -210,10 +210,10 @@ impl To<'_> {
         let (messenger, _nobody) = Messenger::channel();
         let source = PackSource { bodies: self.bodies, messenger: &messenger };
         let blob = self.pack(&upload.layer, source)?;
-        let variant = match &blob.origin {
+        let variant = match blob.origin.of_layer() {
             // It stays as the other cache has it.
             Some(Origin::Cache(layer)) => layer.variant.clone(),
-            _ => self.export.compression.variant(),
+            Some(Origin::Base(_)) | None => self.export.compression.variant(),
         };
         let files = match record.files {
             Some(digest) => self.world.store.read_blob(&digest, FILES_LIMIT).ok().flatten(),

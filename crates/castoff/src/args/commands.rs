@@ -317,6 +317,41 @@ pub struct PushArgs {
     pub quiet: bool,
 }
 
+/// `castoff copy`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CopyArgs {
+    /// NAME or docker://NAME, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], store:NAME
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// The same
+    #[arg(value_name = "DESTINATION")]
+    pub destination: String,
+    /// Copy of an index only the image for this platform
+    #[arg(long, value_name = "PLATFORM", conflicts_with = "all")]
+    pub platform: Option<String>,
+    /// Copy indexes whole, which is what is done anyway
+    #[arg(short, long)]
+    pub all: bool,
+    /// Look at registries' certificates, and refuse plain HTTP [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_verify: Option<String>,
+    /// The same for the source alone
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub src_tls_verify: Option<String>,
+    /// The same for the destination alone
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub dest_tls_verify: Option<String>,
+    /// Write the digest of what was copied to this file
+    #[arg(long, value_name = "FILE")]
+    pub digestfile: Option<PathBuf>,
+    /// auto, tty, plain, quiet, none or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
 /// `castoff login`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LoginArgs {

@@ -16,6 +16,7 @@ mod environment;
 pub mod fields;
 mod invocation;
 mod output;
+mod place;
 mod proxies;
 mod request;
 mod secret;
@@ -35,15 +36,16 @@ pub use build::{AboutArgs, BuildArgs, ContextArgs, PlanArgs, Requirement, StepAr
 pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheToSpec};
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
-    CheckArgs, CheckFormat, CheckLevel, CompletionArgs, DuArgs, HistoryArgs, ImagesArgs, ImportArgs,
-    InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, PruneArgs, PullArgs,
-    PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, SbomArgs, SbomFormat, StartableArgs, StartableFormat,
-    TagArgs,
+    CheckArgs, CheckFormat, CheckLevel, CompletionArgs, CopyArgs, DuArgs, HistoryArgs, ImagesArgs,
+    ImportArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, PruneArgs,
+    PullArgs, PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, SbomArgs, SbomFormat, StartableArgs,
+    StartableFormat, TagArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
 pub use environment::Environment;
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
+pub use place::{PlaceError, PlaceSpec};
 pub use request::{BuildRequest, PlanRequest, ProgressMode, RequestError, ValueError};
 pub use secret::{SecretError, SecretSource, SecretSpec};
 pub use ssh::{SshError, SshSpec};
@@ -126,6 +128,8 @@ pub enum Command {
     Pull(PullArgs),
     /// Bring images into registries
     Push(PushArgs),
+    /// Copy an image as it is between registries, layouts, archives and the store
+    Copy(CopyArgs),
     /// Keep the password of a registry, once it was tried there
     Login(LoginArgs),
     /// Forget the password of a registry

@@ -5,10 +5,10 @@ use castoff_oci::{Descriptor, Digest, Reference};
 use castoff_solver::export::pack::{self, PackOptions, PackSource};
 use castoff_solver::export::push::{self as pushing, PushOptions};
 use castoff_solver::export::{archive, set::ImageSet};
-use castoff_solver::{Bodies, Event, Messenger, Outcome, StepId, World};
+use castoff_solver::{Bodies, Event, StepId, World};
 
 use super::Context;
-use crate::args::{ImageAttributes, OutputSpec, ProgressMode, PushArgs, fields};
+use crate::args::{ImageAttributes, OutputSpec, PushArgs, fields};
 use crate::exit;
 use crate::image;
 use crate::interrupt;
@@ -24,11 +24,7 @@ pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> anyhow::Result<u8>
     // What nobody asks to change keeps its digest.
     let keep = args.format.is_none() && args.compression.is_none() && !args.force_compression;
     let options = PackOptions { keep, ..crate::export::pack_options(&attributes) };
-    let mode = match (args.quiet, &args.progress) {
-        (true, Some(_)) => anyhow::bail!("`--quiet` and `--progress` exclude each other"),
-        (true, None) => ProgressMode::Quiet,
-        (false, text) => ProgressMode::choose(text.as_deref(), context.environment)?,
-    };
+    let mode = super::progress_mode(args.quiet, args.progress.as_deref(), context)?;
     let insecure = match args.tls_verify.as_deref() {
         None => false,
         Some(text) => !fields::boolean(text)?,
@@ -134,20 +130,11 @@ fn run(
     events: &mut dyn FnMut(Event),
 ) -> anyhow::Result<Descriptor> {
     let name = format!("pushing {}", task.name.familiar());
-    events(Event::Planned { step, digest: Digest::of(name.as_bytes()), name, inputs: Vec::new() });
-    events(Event::Started { step });
     let names = std::slice::from_ref(&task.name);
-    let (messenger, receiver) = Messenger::channel();
-    let result = receiver.serve(messenger, events, |messenger| -> anyhow::Result<Descriptor> {
+    super::copy::step(&name, step, events, |messenger| {
         let pack = pack::pack(&task.images, options, PackSource { bodies, messenger })?;
         let options = PushOptions { names, by_digest: false, insecure, step };
         pushing::push(&pack, bodies, messenger, &options)?;
         Ok(pack.root)
-    });
-    let outcome = match &result {
-        Ok(_) => Outcome::Done,
-        Err(error) => Outcome::Failed { message: castoff_solver::chain(error.as_ref()) },
-    };
-    events(Event::Finished { step, outcome });
-    result
+    })
 }

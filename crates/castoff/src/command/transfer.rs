@@ -40,7 +40,9 @@ pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let names: Vec<Reference> = named.reference.iter().filter(|name| name.tag().is_some()).cloned().collect();
     let (messenger, _events) = Messenger::channel();
     let source = PackSource { bodies: &bodies, messenger: &messenger };
-    let pack = pack::pack(&images, &PackOptions { keep: true, ..PackOptions::default() }, source)?;
+    // Readers of OCI archives know OCI's types alone.
+    let options = PackOptions { keep: kind == ArchiveKind::Docker, ..PackOptions::default() };
+    let pack = pack::pack(&images, &options, source)?;
     let export = ArchiveExport { kind, names: &names, source, left_out: &BTreeSet::new() };
     let dest = args.output.clone().map_or(OutputFile::Stdout, OutputFile::Path);
     to_file(&dest, &mut |to| Ok(archive::write_archive(&pack, &export, to)?))?;

@@ -1,6 +1,7 @@
 //! Base images from registries: Debian's own, and one that is scripted. Everything is on loopback.
 
 mod caching;
+mod copying;
 mod interop;
 mod kit;
 mod login;

@@ -151,7 +151,7 @@ fn a_pulled_image_is_pushed_as_it_is() {
         let pushed = machine.castoff(&["push", "--quiet", &to]);
         let digest = pushed.trim().rsplit('@').next().unwrap();
         assert!(said.contains(&format!("Digest: {digest}\n")), "{said} {pushed}");
-        machine.castoff(&["save", "--format", "oci", "-o", "kept.tar", &to]);
+        machine.castoff(&["save", "-o", "kept.tar", &to]);
         let again = Machine::new();
         again.castoff(&["load", "-i", &machine.path("kept.tar").display().to_string()]);
         assert_eq!(again.castoff(&["push", "--quiet", &to]), pushed);
