@@ -36,6 +36,8 @@ pub(super) struct Step {
     pub ended: Option<(Duration, Outcome)>,
     /// Parts, in the order they were first heard of.
     pub statuses: Vec<Status>,
+    /// What was said about it, such as why its result was not there.
+    pub notes: Vec<String>,
     /// The last lines of the log.
     pub tail: VecDeque<TailLine>,
     cutters: [Cutter; 2],
@@ -89,9 +91,7 @@ impl Steps {
             Event::Status { step, item, current, total, done } => {
                 self.active(*step).status(now, item, *current, *total, *done);
             }
-            Event::Note { step, .. } => {
-                self.active(*step);
-            }
+            Event::Note { step, text } => self.active(*step).notes.push(text::one_line(text)),
             Event::Finished { step, outcome: Outcome::Cancelled } if !self.is_active(*step) => {
                 // It never began, so there is nothing to show of it.
                 self.steps.entry(*step).or_default().ended = Some((now, Outcome::Cancelled));

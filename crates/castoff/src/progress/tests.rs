@@ -499,6 +499,23 @@ fn tty_shows_running_steps_with_their_logs() {
 }
 
 #[test]
+fn tty_shows_why_a_step_ran() {
+    let mut shown = Shown::tty((60, 12));
+    shown.plan(&["[build 1/2] COPY . ."]).start(0);
+    shown.event(Event::Note { step: StepId(0), text: "cache miss: file a.c changed".to_owned() });
+    shown.at(1_000).end(0, Outcome::Done).finish();
+    assert_eq!(
+        shown.screen(60, 12),
+        "\
+[+] Building 1.0s (1/1) FINISHED                     castoff
+ => [build 1/2] COPY . .                                1.0s
+ => => cache miss: file a.c changed
+"
+    );
+}
+
+// B-156
+#[test]
 fn tty_never_outgrows_the_terminal_and_keeps_what_matters() {
     let mut shown = Shown::tty((60, 12));
     middle(&mut shown);

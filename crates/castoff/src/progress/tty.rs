@@ -159,6 +159,10 @@ impl Tty {
         let time = text::seconds(step.duration(now));
         rows.push(Row { left: format!(" => {mark}{}", step.name), right: time, tone, rank: (rank, age) });
         let running = step.ended.is_none();
+        for note in &step.notes {
+            let left = format!(" => => {note}");
+            rows.push(Row { left, right: String::new(), tone, rank: (Rank::EndedPart, age) });
+        }
         for status in &step.statuses {
             let rank = if running && status.ended.is_none() { Rank::Moving } else { Rank::EndedPart };
             rows.push(self.status_row(now, step, status, tone, (rank, age)));
