@@ -2,8 +2,10 @@
 
 pub mod annotate;
 pub mod archive;
+pub mod attest;
 mod estargz;
 pub mod image;
+pub mod materials;
 pub mod pack;
 pub mod push;
 pub mod set;

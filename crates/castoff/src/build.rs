@@ -14,6 +14,7 @@ use castoff_graph::{LocalName, VertexId};
 use castoff_oci::{Digest, Platform, Reference};
 use castoff_plan::{Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
 use castoff_solver::export::image;
+use castoff_solver::export::materials::Material;
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::shared_cache::{CacheExport, UploadQueue, Uploader};
 use castoff_solver::{
@@ -115,6 +116,10 @@ pub struct Planned {
     pub scope: String,
     /// The same on whatever machine.
     pub shared_scope: String,
+    /// When the build began, in milliseconds since 1970.
+    pub started_ms: i64,
+    /// What was fetched before there was a graph, the main context first.
+    pub fetched: Vec<Material>,
 }
 
 /// Builds what was asked for and makes the outputs.
@@ -250,6 +255,7 @@ pub fn plan(
     world: &mut World,
     events: &mut dyn FnMut(Event),
 ) -> Result<Planned, BuildError> {
+    let started_ms = (world.clock)();
     let mut steps = Internal::default();
     let definition = definition::read(request, world, &mut steps, events)?;
     definition.refuse_errors()?;
@@ -271,7 +277,8 @@ pub fn plan(
     }
     apply_options(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
     tell(&warnings, events);
-    Ok(Planned { plan, dockerfile, warnings, next_step: steps.next, scope, shared_scope })
+    let Internal { next, fetched } = steps;
+    Ok(Planned { plan, dockerfile, warnings, next_step: next, scope, shared_scope, started_ms, fetched })
 }
 
 /// Reports warnings as those of the step that read the file (B-151).
@@ -544,6 +551,8 @@ fn secrets(specs: &[SecretSpec]) -> Result<BTreeMap<String, SecretValue>, BuildE
 #[derive(Debug, Default)]
 pub(crate) struct Internal {
     next: u32,
+    /// What was fetched by them.
+    fetched: Vec<Material>,
 }
 
 impl Internal {

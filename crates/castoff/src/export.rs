@@ -12,6 +12,7 @@ use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp, View};
 use castoff_oci::{Digest, MediaTypes, Platform, Reference};
 use castoff_solver::export::annotate::annotate;
 use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
+use castoff_solver::export::attest::{self, AttestOptions, Attestation};
 use castoff_solver::export::pack::{self, Pack, PackCompression, PackOptions, PackSource};
 use castoff_solver::export::push::{self, PushOptions};
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
@@ -19,6 +20,7 @@ use castoff_solver::export::tree::{self, TreeExport};
 use castoff_solver::{Bodies, Event, Messenger, Outcome, SnapshotLayer, Solved, StepId, World, snapshot};
 
 use crate::args::{BuildRequest, EpochOverride, ImageAttributes, LayerCompression, OutputFile, OutputSpec};
+use crate::attest::{FileAttestation, Said, gather};
 use crate::build::{BuildError, Planned, assemble};
 use crate::engine;
 use crate::metadata::{self, About};
@@ -58,7 +60,9 @@ pub fn outputs(
         indexed,
         renamed: false,
         late: BTreeMap::new(),
+        said: None,
     };
+    exporter.say()?;
     let images = if only_files { None } else { Some(exporter.stored(request)?) };
     let mut shipped = None;
     for (place, output) in request.outputs.iter().enumerate() {
@@ -67,7 +71,9 @@ pub fn outputs(
         }
     }
     let result = images.as_ref().map(|images| shipped.unwrap_or_else(|| About::of(images)));
-    metadata::write(request, planned, images.as_ref(), result.as_ref(), (world.clock)())?;
+    let provenance = exporter.said.as_ref().zip(request.metadata_provenance);
+    let provenance = provenance.map(|(said, mode)| said.metadata(mode));
+    metadata::write(request, planned, images.as_ref(), result.as_ref(), provenance, (world.clock)())?;
     let wrote = solved.executed() || exporter.renamed || !request.outputs.is_empty();
     Ok(Outputs { images, wrote })
 }
@@ -86,9 +92,43 @@ struct Exporter<'a> {
     renamed: bool,
     /// Images that get their names in the store when they are pushed, by the place of the output.
     late: BTreeMap<usize, ImageAttributes>,
+    /// What is said of the result, where that was asked for.
+    said: Option<Said<'a>>,
 }
 
-impl Exporter<'_> {
+impl<'a> Exporter<'a> {
+    /// Looks at the result when something is to be said of it.
+    fn say(&mut self) -> Result<(), BuildError> {
+        let (request, planned, solved) = (self.request, self.planned, self.solved);
+        let (world, bodies) = (self.world, self.bodies);
+        let gather = |messenger: &Messenger| gather(request, planned, solved, world, bodies, messenger);
+        let said = if request.attest.sbom {
+            let step = self.begin("generating sbom using castoff's scanner");
+            let mut said = None;
+            self.work(step, |messenger| {
+                said = Some(gather(messenger)?);
+                Ok(None)
+            })?;
+            said
+        } else if request.attest.any()
+            || (request.metadata_file.is_some() && request.metadata_provenance.is_some())
+        {
+            Some(gather(&Messenger::channel().0)?)
+        } else {
+            None
+        };
+        self.said = said;
+        Ok(())
+    }
+
+    /// Returns the attestations of images under names; none unless they were asked for.
+    fn attestations(&self, images: &ImageSet, names: &[Reference]) -> Result<Vec<Attestation>, BuildError> {
+        match &self.said {
+            Some(said) if self.request.attest.any() => Ok(said.of_images(images, names)?),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Puts the image of each output of the store there under its names; without any, the image under the
     /// names of the build. Returns the last.
     fn stored(&mut self, request: &BuildRequest) -> Result<ImageSet, BuildError> {
@@ -126,7 +166,7 @@ impl Exporter<'_> {
         let mut kept = attributes.store != Some(false);
         let missing = if kept { self.missing()? } else { Vec::new() };
         match pushed {
-            Some(place) if !missing.is_empty() && !self.indexed => {
+            Some(place) if !missing.is_empty() && !self.indexed && !self.request.attest.any() => {
                 self.late.insert(place, attributes.clone());
                 kept = false;
             }
@@ -139,6 +179,10 @@ impl Exporter<'_> {
         for image in images.images() {
             self.item(step, &format!("exporting manifest {}", image.manifest.digest()), true);
             self.item(step, &format!("exporting config {}", image.config.digest()), true);
+        }
+        let images = self.attested(images, attributes)?;
+        for entry in images.attestations() {
+            self.item(step, &format!("exporting attestation manifest {}", entry.digest), true);
         }
         if let Some(index) = images.index() {
             self.item(step, &format!("exporting manifest list {}", index.digest()), true);
@@ -155,6 +199,18 @@ impl Exporter<'_> {
         Ok(images)
     }
 
+    /// Returns images of the store with their attestations.
+    fn attested(&self, images: ImageSet, attributes: &ImageAttributes) -> Result<ImageSet, BuildError> {
+        let names = attributes.names.as_slice();
+        let attestations = &self.attestations(&images, names)?;
+        if attestations.is_empty() {
+            return Ok(images);
+        }
+        let artifact = attributes.oci_artifact != Some(false);
+        let options = AttestOptions { attestations, names, artifact };
+        Ok(attest::attest_set(&images, &options, self.world).map_err(anyhow::Error::from)?)
+    }
+
     /// Returns the images of an output: with its times and its annotations. Without an epoch there is
     /// nothing that times could be clamped to (B-170).
     fn images(&mut self, step: StepId, attributes: &ImageAttributes) -> Result<ImageSet, BuildError> {
@@ -168,7 +224,9 @@ impl Exporter<'_> {
             });
         }
         let clamp = epoch.filter(|_| attributes.rewrite_timestamp);
-        let options = AssembleOptions { indexed: self.indexed, epoch, clamp };
+        // B-109: attestations are entries of an index.
+        let indexed = self.indexed || self.request.attest.any();
+        let options = AssembleOptions { indexed, epoch, clamp };
         let images =
             assemble(self.planned, self.solved, self.world, self.bodies, options).and_then(|images| {
                 Ok(annotate(&images, &attributes.annotations, self.world).map_err(anyhow::Error::from)?)
@@ -255,54 +313,84 @@ impl Exporter<'_> {
                     engine::load(&engine, pack, &image.names, source)
                 })
             }
-            OutputSpec::Local { dest, epoch, platform_split, delete } => {
+            OutputSpec::Local { dest, epoch, platform_split, delete, attestation_prefix } => {
                 let epoch = self.epoch(*epoch);
                 let split = platform_split.unwrap_or(self.indexed);
                 let ownership = self.world.machine.ownership;
-                self.files("exporting to client directory", |trees| {
-                    // Nothing is written when two platforms differ about a file.
-                    let present = if split { Vec::new() } else { tree::merge(trees)? };
-                    for (place, (name, view)) in trees.iter().enumerate() {
-                        let dest = if split { dest.join(name) } else { dest.clone() };
-                        std::fs::create_dir_all(&dest)?;
-                        let export = TreeExport {
-                            epoch,
-                            owned_by_caller: true,
-                            present: present.get(place),
-                            ..TreeExport::default()
-                        };
-                        tree::write_directory(view, b"", &dest, ownership, &export)?;
-                    }
-                    if *delete {
-                        // Only now that all of the result is there.
-                        let named =
-                            trees.iter().map(|(name, view)| (if split { name.as_str() } else { "" }, view));
-                        tree::remove_others(dest, &named.collect::<Vec<_>>())?;
-                    }
-                    Ok(None)
-                })?;
+                self.files(
+                    "exporting to client directory",
+                    (attestation_prefix, split),
+                    |trees, attestations| {
+                        // Nothing is written when two platforms differ about a file.
+                        let present = if split { Vec::new() } else { tree::merge(trees)? };
+                        for (place, (name, view)) in trees.iter().enumerate() {
+                            let dest = if split { dest.join(name) } else { dest.clone() };
+                            std::fs::create_dir_all(&dest)?;
+                            let export = TreeExport {
+                                epoch,
+                                owned_by_caller: true,
+                                present: present.get(place),
+                                ..TreeExport::default()
+                            };
+                            tree::write_directory(view, b"", &dest, ownership, &export)?;
+                        }
+                        if *delete {
+                            // Only now that all of the result is there.
+                            let named = trees
+                                .iter()
+                                .map(|(name, view)| (if split { name.as_str() } else { "" }, view));
+                            tree::remove_others(dest, &named.collect::<Vec<_>>())?;
+                        }
+                        for ((name, _), attestations) in trees.iter().zip(attestations) {
+                            let dest = if split { dest.join(name) } else { dest.clone() };
+                            for attestation in attestations {
+                                archive::write_file(
+                                    &dest.join(&attestation.name),
+                                    &mut attestation.content.as_slice(),
+                                )?;
+                            }
+                        }
+                        Ok(None)
+                    },
+                )?;
                 Ok(None)
             }
-            OutputSpec::Tar { dest, epoch, platform_split } => {
+            OutputSpec::Tar { dest, epoch, platform_split, attestation_prefix } => {
                 let epoch = self.epoch(*epoch);
                 let split = platform_split.unwrap_or(self.indexed);
-                self.files("exporting to client tarball", |trees| {
-                    let present = if split { Vec::new() } else { tree::merge(trees)? };
-                    to_file(dest, &mut |to| {
-                        let mut tar = TarWriter::new(to, TarOptions::default());
-                        for (place, (name, view)) in trees.iter().enumerate() {
-                            let mut export =
-                                TreeExport { epoch, present: present.get(place), ..TreeExport::default() };
-                            if split {
-                                tar.append(&directory_of_platform(name, epoch), &mut io::empty())?;
-                                export.below = name.as_bytes();
+                self.files(
+                    "exporting to client tarball",
+                    (attestation_prefix, split),
+                    |trees, attestations| {
+                        let present = if split { Vec::new() } else { tree::merge(trees)? };
+                        to_file(dest, &mut |to| {
+                            let mut tar = TarWriter::new(to, TarOptions::default());
+                            for (place, (name, view)) in trees.iter().enumerate() {
+                                let mut export = TreeExport {
+                                    epoch,
+                                    present: present.get(place),
+                                    ..TreeExport::default()
+                                };
+                                if split {
+                                    tar.append(&directory_of_platform(name, epoch), &mut io::empty())?;
+                                    export.below = name.as_bytes();
+                                }
+                                tree::write_view(view, b"", &mut tar, &export)?;
+                                for attestation in &attestations[place] {
+                                    let below = if split { format!("{name}/") } else { String::new() };
+                                    let entry = file_of_attestation(
+                                        &format!("{below}{}", attestation.name),
+                                        attestation,
+                                        epoch,
+                                    );
+                                    tar.append(&entry, &mut attestation.content.as_slice())?;
+                                }
                             }
-                            tree::write_view(view, b"", &mut tar, &export)?;
-                        }
-                        tar.finish()?;
-                        Ok(None)
-                    })
-                })?;
+                            tar.finish()?;
+                            Ok(None)
+                        })
+                    },
+                )?;
                 Ok(None)
             }
             OutputSpec::Oci { dest, image } => {
@@ -342,33 +430,52 @@ impl Exporter<'_> {
         let step = self.begin(name);
         let images = &self.images(step, attributes)?;
         let options = &pack_options(attributes);
-        let bodies = self.bodies;
+        let (bodies, world) = (self.bodies, self.world);
+        let attestations = &self.attestations(images, &attributes.names)?;
+        let artifact = attributes.oci_artifact != Some(false);
+        let attest = &AttestOptions { attestations, names: &attributes.names, artifact };
         self.work(step, |messenger| {
             let source = PackSource { bodies, messenger };
-            let pack = pack::pack(images, options, source)?;
+            let mut pack = pack::pack(images, options, source)?;
+            if !attestations.is_empty() {
+                pack = attest::attest_pack(pack, attest, world)?;
+            }
             write(&pack, source)?;
             Ok(Some(About::of_pack(&pack, &attributes.names)))
         })
     }
 
-    /// Gives the files of each platform to `write`, with the names of their directories (B-098).
+    /// Gives the files of each platform to `write`, with the names of their directories (B-098) and with their
+    /// attestations, whose names have a prefix and, when the directories are one, tell platforms apart (B-099).
     fn files(
         &mut self,
         name: &str,
-        write: impl FnOnce(&[(String, View)]) -> anyhow::Result<Option<About>> + Send,
+        (prefix, split): (&str, bool),
+        write: impl FnOnce(&[(String, View)], &[Vec<FileAttestation>]) -> anyhow::Result<Option<About>> + Send,
     ) -> Result<(), BuildError> {
         let (planned, solved, world, bodies) = (self.planned, self.solved, self.world, self.bodies);
         let step = self.begin(name);
-        self.work(step, |messenger| {
+        let said = self.said.take();
+        let several = self.indexed && !split;
+        let made = self.work(step, |messenger| {
             let result = |id: VertexId| solved.result(id).expect("what an output needs is solved").clone();
             let tree = |output: &ImageOutput| -> anyhow::Result<(String, View)> {
                 let layers = snapshot(&planned.plan.graph, world, output.vertex, &result)?;
                 Ok((directory_name(&output.platform), bodies.view(&layers, messenger)?))
             };
             let trees = planned.plan.outputs.iter().map(tree).collect::<anyhow::Result<Vec<_>>>()?;
-            write(&trees)
-        })
-        .map(drop)
+            let attestations = trees.iter().enumerate().map(|(place, (name, view))| match &said {
+                Some(said) if self.request.attest.any() => {
+                    let files = said.of_files(place, view, prefix, several.then_some(name))?;
+                    refuse_clash(&files, view)?;
+                    Ok(files)
+                }
+                _ => Ok(Vec::new()),
+            });
+            write(&trees, &attestations.collect::<anyhow::Result<Vec<_>>>()?)
+        });
+        self.said = said;
+        made.map(drop)
     }
 
     /// Does the work of a step that was begun; its progress is shown while it works.
@@ -417,6 +524,26 @@ fn names_in_store(attributes: &ImageAttributes, digest: &Digest) -> Result<Vec<R
 /// Returns the name of a platform's directory among the files of several: `linux_arm_v7` (B-098).
 fn directory_name(platform: &Platform) -> String {
     platform.to_string().replace('/', "_")
+}
+
+/// Refuses an attestation that would stand where a file of the result is.
+fn refuse_clash(attestations: &[FileAttestation], view: &View) -> anyhow::Result<()> {
+    for FileAttestation { name, .. } in attestations {
+        if view.lookup(name.as_bytes())?.is_some() {
+            anyhow::bail!(
+                "the attestation `{name}` would replace a file of the result: give the output an attestation-prefix"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn file_of_attestation(path: &str, attestation: &FileAttestation, epoch: Option<i64>) -> Entry {
+    Entry {
+        kind: EntryKind::File { size: attestation.content.len() as u64 },
+        mode: 0o644,
+        ..directory_of_platform(path, epoch)
+    }
 }
 
 fn directory_of_platform(name: &str, epoch: Option<i64>) -> Entry {

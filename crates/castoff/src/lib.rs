@@ -5,6 +5,7 @@
 
 mod agents;
 pub mod args;
+mod attest;
 pub mod build;
 mod caches;
 pub mod call;

@@ -89,6 +89,7 @@ pub fn write(
     planned: &Planned,
     images: Option<&ImageSet>,
     about: Option<&About>,
+    provenance: Option<Value>,
     now_ms: i64,
 ) -> Result<(), BuildError> {
     if let (Some(path), Some(images)) = (&request.iidfile, images) {
@@ -101,6 +102,16 @@ pub fn write(
     }
     let Some(path) = &request.metadata_file else { return Ok(()) };
     let mut metadata = json!({ "buildx.build.ref": build_reference(now_ms) });
+    if let Some(provenance) = provenance {
+        match &planned.plan.outputs[..] {
+            [_] if !request.plan.multi_platform => metadata["buildx.build.provenance"] = provenance,
+            several => {
+                for output in several {
+                    metadata[format!("buildx.build.provenance/{}", output.platform)] = provenance.clone();
+                }
+            }
+        }
+    }
     if request.metadata_warnings && !planned.warnings.is_empty() {
         let warnings: Vec<Value> = planned.warnings.iter().map(warning).collect();
         metadata["buildx.build.warnings"] = json!(warnings);

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bodies::{BaseLayer, Bodies, BodyError, Origin};
 use crate::driver::Messenger;
+use crate::export::attest::is_attestation;
 use crate::export::estargz::{self, EstargzError};
 use crate::export::image::{Image, ImageLayer};
 use crate::export::set::{ImageSet, index_descriptor};
@@ -458,10 +459,6 @@ fn refuse_for_docker(images: &ImageSet, options: &PackOptions) -> Result<(), Pac
         return Err(PackError::DockerTypes("attestations"));
     }
     Ok(())
-}
-
-fn is_attestation(entry: &Descriptor) -> bool {
-    entry.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest")
 }
 
 /// Returns a layer in the wanted compression, and its diff id where that is another one than in the store. A

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use crate::World;
 use crate::bodies::Bodies;
 use crate::driver::Solved;
+use crate::export::attest::is_attestation;
 use crate::export::image::{self, AssembleError, Image};
 
 /// One image, or an index and its images.
@@ -57,6 +58,12 @@ impl ImageSet {
     /// Returns the index, if there is one.
     pub fn index(&self) -> Option<&Raw<Index>> {
         self.index.as_ref()
+    }
+
+    /// Returns the entries of the index that are attestations.
+    pub fn attestations(&self) -> impl Iterator<Item = &Descriptor> {
+        let entries = self.index.iter().flat_map(|index| &index.value().manifests);
+        entries.filter(|entry| is_attestation(entry))
     }
 
     /// Returns the descriptor of the index, or of the only manifest with its platform.

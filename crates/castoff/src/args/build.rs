@@ -31,6 +31,15 @@ pub struct BuildArgs {
     /// Annotation of the image: [manifest|index|manifest-descriptor|index-descriptor[[PLATFORM]],...:]KEY=VALUE
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub annotation: Vec<String>,
+    /// Attach attestations: type=sbom, or type=provenance[,mode=min|max][,builder-id=URI]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub attest: Vec<String>,
+    /// Attach a list of the packages in the image; shorthand of --attest=type=sbom
+    #[arg(long, value_name = "BOOL|SPEC", allow_hyphen_values = true)]
+    pub sbom: Option<String>,
+    /// Attach how the image was built; shorthand of --attest=type=provenance
+    #[arg(long, value_name = "BOOL|SPEC", allow_hyphen_values = true)]
+    pub provenance: Option<String>,
     /// Push the result; shorthand of --output=type=registry
     #[arg(long)]
     pub push: bool,

@@ -6,6 +6,7 @@
 //! the clock or the environment of the process.
 
 mod annotation;
+mod attest;
 mod build;
 mod cache;
 mod call;
@@ -32,6 +33,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use annotation::AnnotationError;
+pub use attest::{AttestError, AttestSpecs, ProvenanceMode, ProvenanceSpec};
 pub use build::{AboutArgs, BuildArgs, ContextArgs, PlanArgs, Requirement, StepArgs};
 pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheToSpec};
 pub use call::{Call, CallError, CallSpec};

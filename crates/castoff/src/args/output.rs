@@ -21,6 +21,8 @@ pub enum OutputSpec {
         platform_split: Option<bool>,
         /// `source-date-epoch` (B-171).
         epoch: Option<EpochOverride>,
+        /// What the names of attestations begin with (B-099).
+        attestation_prefix: String,
     },
     /// The files of the result as a tar stream (B-097).
     Tar {
@@ -30,6 +32,8 @@ pub enum OutputSpec {
         platform_split: Option<bool>,
         /// `source-date-epoch` (B-171).
         epoch: Option<EpochOverride>,
+        /// What the names of attestations begin with (B-099).
+        attestation_prefix: String,
     },
     /// An OCI layout as an archive (B-102).
     Oci {
@@ -112,6 +116,8 @@ pub struct ImageAttributes {
     pub insecure: bool,
     /// OCI media types or Docker's (B-107).
     pub oci_mediatypes: Option<bool>,
+    /// Whether attestation manifests are OCI artifacts (B-177); `None` is yes.
+    pub oci_artifact: Option<bool>,
     /// Compression of new layers.
     pub compression: Option<LayerCompression>,
     /// Level of the compression.
@@ -250,12 +256,18 @@ impl OutputSpec {
         {
             return match only.as_str() {
                 "" => Err(OutputError::TypeMissing),
-                "-" => Ok(OutputSpec::Tar { dest: OutputFile::Stdout, platform_split: None, epoch: None }),
+                "-" => Ok(OutputSpec::Tar {
+                    dest: OutputFile::Stdout,
+                    platform_split: None,
+                    epoch: None,
+                    attestation_prefix: String::new(),
+                }),
                 directory => Ok(OutputSpec::Local {
                     dest: PathBuf::from(directory),
                     delete: false,
                     platform_split: None,
                     epoch: None,
+                    attestation_prefix: String::new(),
                 }),
             };
         }
@@ -320,6 +332,7 @@ fn file_output(kind: &str, dest: Option<&str>, pairs: &[(String, &str)]) -> Resu
     let mut delete = false;
     let mut platform_split = None;
     let mut epoch = None;
+    let mut attestation_prefix = String::new();
     for (key, value) in pairs {
         match key.as_str() {
             "type" | "dest" => {}
@@ -332,19 +345,31 @@ fn file_output(kind: &str, dest: Option<&str>, pairs: &[(String, &str)]) -> Resu
             }
             "platform-split" => platform_split = Some(fields::boolean(value)?),
             "source-date-epoch" => epoch = Some(epoch_override(key, value)?),
-            "attestation-prefix" => return Err(OutputError::Unsupported(key.clone())),
+            "attestation-prefix" if value.contains('/') => {
+                return Err(refused(key, value, "the beginning of a file's name"));
+            }
+            "attestation-prefix" => attestation_prefix = (*value).to_owned(),
             _ => return Err(fields::unknown_key(key, FILE_KEYS).into()),
         }
     }
     if kind == "tar" {
-        return Ok(OutputSpec::Tar { dest: output_file(dest.unwrap_or("-")), platform_split, epoch });
+        return Ok(OutputSpec::Tar {
+            dest: output_file(dest.unwrap_or("-")),
+            platform_split,
+            epoch,
+            attestation_prefix,
+        });
     }
     match dest {
         None => Err(OutputError::DestMissing("local")),
         Some("-") => Err(OutputError::Stdout("local")),
-        Some(dest) => {
-            Ok(OutputSpec::Local { dest: Path::new(dest).to_owned(), delete, platform_split, epoch })
-        }
+        Some(dest) => Ok(OutputSpec::Local {
+            dest: Path::new(dest).to_owned(),
+            delete,
+            platform_split,
+            epoch,
+            attestation_prefix,
+        }),
     }
 }
 
@@ -377,7 +402,8 @@ fn image_output(kind: &str, dest: Option<&str>, pairs: &[(String, &str)]) -> Res
             "force-compression" => image.force_compression = fields::boolean(value)?,
             "rewrite-timestamp" => image.rewrite_timestamp = fields::boolean(value)?,
             "source-date-epoch" => image.epoch = Some(epoch_override(key, value)?),
-            "oci-artifact" | "prefer-nondist-layers" | "attestation-inline" => {
+            "oci-artifact" => image.oci_artifact = Some(fields::boolean(value)?),
+            "prefer-nondist-layers" | "attestation-inline" => {
                 // Off is what castoff does anyway.
                 if fields::boolean(value)? {
                     return Err(OutputError::Unsupported(key.clone()));

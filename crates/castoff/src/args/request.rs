@@ -6,13 +6,15 @@ use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
 use castoff_oci::{Platform, PlatformError, Reference, ReferenceError};
 use castoff_solver::export::annotate::Annotation;
 
+use super::attest::Collected;
 use super::engine::EngineChoice;
 use super::fields::FieldError;
 use super::{
-    AboutArgs, AnnotationError, BuildArgs, CacheError, CacheFromSpec, CacheToSpec, Call, CallError, CallSpec,
-    CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment, FileSpec, GlobalArgs,
-    ImageAttributes, NamedContextSpec, OutputError, OutputSpec, PlanArgs, Requirement, SecretError,
-    SecretSpec, SshError, SshSpec, StepArgs, StepFlagError, annotation, fields, proxies, step,
+    AboutArgs, AnnotationError, AttestError, AttestSpecs, BuildArgs, CacheError, CacheFromSpec, CacheToSpec,
+    Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment,
+    FileSpec, GlobalArgs, ImageAttributes, NamedContextSpec, OutputError, OutputSpec, PlanArgs,
+    ProvenanceMode, Requirement, SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError,
+    annotation, fields, proxies, step,
 };
 
 /// A build that was asked for.
@@ -26,6 +28,10 @@ pub struct BuildRequest {
     pub outputs: Vec<OutputSpec>,
     /// Annotations of the image; image outputs have them among their own, too.
     pub annotations: Vec<Annotation>,
+    /// What is said of the result beside it.
+    pub attest: AttestSpecs,
+    /// How much provenance is in the file for facts about the result (B-114); `None` is none.
+    pub metadata_provenance: Option<ProvenanceMode>,
     /// Secrets offered to the steps, each id once.
     pub secrets: Vec<SecretSpec>,
     /// ssh agents offered to the steps, each id once.
@@ -196,6 +202,9 @@ pub enum ValueError {
     /// An annotation.
     #[error(transparent)]
     Annotation(#[from] AnnotationError),
+    /// An attestation.
+    #[error(transparent)]
+    Attest(#[from] AttestError),
     /// A call.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -256,14 +265,23 @@ impl BuildArgs {
             image.annotations.splice(0..0, annotations.iter().cloned());
             image.rewrite_timestamp |= rewrite_timestamp;
         }
+        let attest = self.attestations()?;
         for (output, text) in outputs.iter().zip(&self.output) {
             if let Some(image) = output.image() {
                 value("output", text, |_| Ok(image.check()?))?;
+                // B-107
+                if attest.any() && image.oci_mediatypes == Some(false) {
+                    value("output", text, |_| {
+                        Err::<(), _>(OutputError::DockerTypes("an attestation").into())
+                    })?;
+                }
             }
         }
         self.check_outputs(&outputs, environment)?;
         // B-102, B-103
-        if plan.multi_platform && outputs.iter().any(|output| matches!(output, OutputSpec::Docker { .. })) {
+        if (plan.multi_platform || attest.any())
+            && outputs.iter().any(|output| matches!(output, OutputSpec::Docker { .. }))
+        {
             return Err(RequestError::DockerIndex);
         }
         let mut secrets: Vec<SecretSpec> = Vec::new();
@@ -286,6 +304,8 @@ impl BuildArgs {
             tags,
             outputs,
             annotations,
+            attest,
+            metadata_provenance: metadata_provenance(environment),
             secrets,
             ssh,
             engine: EngineChoice::of(environment),
@@ -307,6 +327,18 @@ impl BuildArgs {
             jobs: self.jobs.filter(|jobs| *jobs > 0),
             notices: self.notices(environment)?,
         })
+    }
+
+    /// B-012, B-032: of one type there is one.
+    fn attestations(&self) -> Result<AttestSpecs, RequestError> {
+        let mut collected = Collected::default();
+        each("attest", &self.attest, |text| Ok(collected.attest(text)?))?;
+        for (flag, text) in [("sbom", &self.sbom), ("provenance", &self.provenance)] {
+            if let Some(text) = text {
+                value(flag, text, |text| Ok(collected.shorthand(flag, text)?))?;
+            }
+        }
+        Ok(collected.specs())
     }
 
     /// B-017: three spellings of one question.
@@ -621,4 +653,14 @@ fn each<T>(
     mut parse: impl FnMut(&str) -> Result<T, ValueError>,
 ) -> Result<Vec<T>, RequestError> {
     texts.iter().map(|text| value(flag, text, &mut parse)).collect()
+}
+
+/// BUILDX_METADATA_PROVENANCE: `max`, `min`, or a boolean or `disabled` (B-114).
+fn metadata_provenance(environment: &Environment) -> Option<ProvenanceMode> {
+    match environment.filled("BUILDX_METADATA_PROVENANCE") {
+        Some("max") => Some(ProvenanceMode::Max),
+        Some("disabled") => None,
+        Some(text) if fields::boolean(text) == Ok(false) => None,
+        _ => Some(ProvenanceMode::Min),
+    }
 }

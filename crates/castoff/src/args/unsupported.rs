@@ -12,14 +12,10 @@ pub struct UnsupportedFlags {
 
 impl UnsupportedFlags {
     /// Returns the first flag whose use cannot be granted. Switching off what castoff does not do is
-    /// granted: `--provenance=false`, `--sbom=false`, `--attest type=...,disabled=true`, `--squash=false`.
+    /// granted: `--squash=false`.
     pub fn first(&self) -> Option<&'static str> {
-        let off = |name: &str, value: &String| match name {
-            "attest" => value.split(',').any(|field| field.eq_ignore_ascii_case("disabled=true")),
-            _ => super::fields::boolean(value) == Ok(false),
-        };
-        let (name, _) =
-            self.used.iter().find(|(name, values)| !values.iter().all(|value| off(name, value)))?;
+        let off = |value: &String| super::fields::boolean(value) == Ok(false);
+        let (name, _) = self.used.iter().find(|(_, values)| !values.iter().all(off))?;
         Some(name)
     }
 }
@@ -35,13 +31,10 @@ use Takes::{Boolean, Value};
 /// Long name, short name, and whether a value follows.
 const TABLE: &[(&str, Option<char>, Takes)] = &[
     // Of docker build and docker buildx build.
-    ("attest", None, Value),
     ("cgroup-parent", None, Value),
     ("detach", None, Boolean),
     ("invoke", None, Value),
     ("policy", None, Value),
-    ("provenance", None, Value),
-    ("sbom", None, Value),
     ("squash", None, Boolean),
     ("resource", None, Value),
     ("memory", Some('m'), Value),

@@ -12,6 +12,7 @@ use castoff_graph::pattern::IgnorePatterns;
 use castoff_graph::remote::{GitReference, HttpSource, redacted};
 use castoff_oci::{DiffId, Digest, Reference};
 use castoff_plan::{ContextSource, NamedContext};
+use castoff_solver::export::materials::Material;
 use castoff_solver::fetch::{archive, git, http, http_layer};
 use castoff_solver::{Event, World, import};
 
@@ -59,6 +60,9 @@ pub(crate) fn read(
         note("transferring dockerfile", found.bytes.len() as u64);
         Ok(found)
     })?;
+    if let Some(FileSpec::Http(address)) = &request.file {
+        steps.fetched.push(Material::of_http(address, &Digest::of(&dockerfile.bytes)));
+    }
     let parsed = castoff_dockerfile::parse(&dockerfile.bytes);
     refuse_foreign_frontend(&parsed.dockerfile, request, &dockerfile)?;
     let name = match (&context, &request.context) {
@@ -127,20 +131,24 @@ fn main_context(
         },
         ContextSpec::Git(address) => {
             let name = format!("[internal] load git source {}", redacted(address));
-            let (layer, time) = steps.work(&name, events, |_| git_tree(request, world, address))?;
+            let (layer, time, material) = steps.work(&name, events, |_| git_tree(request, world, address))?;
+            steps.fetched.push(material);
             Ok(Context::Tree { layer, time: Some(time) })
         }
         ContextSpec::Http(address) => {
-            Ok(steps.work("[internal] load remote build context", events, |note| {
+            let (context, material) = steps.work("[internal] load remote build context", events, |note| {
                 let (source, content) = download(world, address, note)?;
+                let material = Material::of_http(address, &content.blob);
                 if has_archive(world, &content.blob)? {
                     let (layer, time) = unpacked(world, &content)?;
-                    return Ok(Context::Tree { layer, time });
+                    return Ok((Context::Tree { layer, time }, material));
                 }
                 let bytes = text(world, &content.blob)?;
                 let text = only_dockerfile(request, &redacted(address), bytes)?;
-                Ok(Context::OnlyFile(text, file_layer(world, &source, &content)?))
-            })?)
+                Ok((Context::OnlyFile(text, file_layer(world, &source, &content)?), material))
+            })?;
+            steps.fetched.push(material);
+            Ok(context)
         }
     }
 }
@@ -153,7 +161,8 @@ fn only_dockerfile(request: &PlanRequest, name: &str, bytes: Vec<u8>) -> anyhow:
     Ok(DockerfileText { name: name.to_owned(), path: None, bytes })
 }
 
-fn git_tree(request: &PlanRequest, world: &World, address: &str) -> anyhow::Result<(DiffId, i64)> {
+/// Returns the layer of a tree, the time of its commit, and which that is.
+fn git_tree(request: &PlanRequest, world: &World, address: &str) -> anyhow::Result<(DiffId, i64, Material)> {
     let parsed = GitReference::parse_context(address)
         .with_context(|| format!("`{}` is not a git repository", redacted(address)))?;
     let mut reference = parsed.with_context(|| format!("`{}`", redacted(address)))?;
@@ -164,8 +173,10 @@ fn git_tree(request: &PlanRequest, world: &World, address: &str) -> anyhow::Resu
     }
     // B-067: the caller's own agent, because the caller named the repository.
     let access = git::GitAccess { agent: world.git.agent.as_deref() };
-    let tree = git::tree(world, &reference.into_source()?, access)?;
-    Ok((tree.layer.diff_id().context("the tree has no digest")?, tree.time))
+    let source = reference.into_source()?;
+    let tree = git::tree(world, &source, access)?;
+    let material = Material::of_git(&source.remote, source.reference.as_deref(), &tree.commit);
+    Ok((tree.layer.diff_id().context("the tree has no digest")?, tree.time, material))
 }
 
 fn download(
@@ -324,20 +335,25 @@ pub(super) fn named_contexts(
             }
             NamedContextSource::Git(address) => {
                 let step = format!("[context {name}] load git source {}", redacted(address));
-                let (layer, time) = steps.work(&step, events, |_| git_tree(request, world, address))?;
+                let (layer, time, material) =
+                    steps.work(&step, events, |_| git_tree(request, world, address))?;
+                steps.fetched.push(material);
                 NamedContext::Tree { layer, time: Some(time) }
             }
             NamedContextSource::Http(address) => {
                 let step = format!("[context {name}] load {}", redacted(address));
-                steps.work(&step, events, |note| {
+                let (context, material) = steps.work(&step, events, |note| {
                     let (source, content) = download(world, address, note)?;
+                    let material = Material::of_http(address, &content.blob);
                     if has_archive(world, &content.blob)? {
                         let (layer, time) = unpacked(world, &content)?;
-                        return Ok(NamedContext::Tree { layer, time });
+                        return Ok((NamedContext::Tree { layer, time }, material));
                     }
                     let layer = file_layer(world, &source, &content)?;
-                    Ok(NamedContext::Tree { layer, time: content.last_modified })
-                })?
+                    Ok((NamedContext::Tree { layer, time: content.last_modified }, material))
+                })?;
+                steps.fetched.push(material);
+                context
             }
         };
         contexts.insert(name.clone(), context);

@@ -8,19 +8,22 @@ const EVERYTHING: &str = "FROM scratch\nCOPY file /\nCMD [\"x\"]\nENTRYPOINT y z
     HEALTHCHECK --interval=3s CMD true\nUSER 1:2\nSTOPSIGNAL 9\nSHELL [\"/x\"]\nLABEL a=b\nONBUILD RUN y\n\
     WORKDIR /w\nMAINTAINER m\nENV e=f\n";
 
-// B-102, B-107, B-110; image-spec, schema/
+// B-102, B-107, B-110, B-177; image-spec, schema/
 #[test]
 fn documents_fit_the_schemas_of_the_specification() {
     let kit = Kit::new();
     kit.write("context/file", "content\n");
     let several = ["--platform", "linux/amd64,linux/arm/v7", "--annotation", "index,index-descriptor:i=1"];
     let annotated = ["--annotation", "manifest,manifest-descriptor:m=2", "-t", "app:1", "-t", "other"];
+    let attested = ["--sbom=true", "--provenance=mode=max"];
     let mut layouts = Vec::new();
     for (flags, keys) in [
         (&[][..], ""),
         (&annotated, ",compression=estargz"),
         (&annotated, ",compression=zstd,rewrite-timestamp=true,source-date-epoch=1"),
         (&several, ",compression=uncompressed"),
+        (&attested, ""),
+        (&attested, ",oci-artifact=false"),
     ] {
         let name = format!("layout{}", layouts.len());
         let output = format!("type=oci,tar=false,dest={name}{keys}");
@@ -45,7 +48,8 @@ fn documents_fit_the_schemas_of_the_specification() {
     let Some(checked) = tool("/usr/bin/python3", &words, &kit.path("")) else { return };
     let counts: Vec<&str> = checked.lines().filter_map(|line| line.rsplit(' ').next()).collect();
     // Without a name the one entry is replaced; of two names there are two; an index has two images.
-    assert_eq!(counts, ["2", "4", "4", "5", "2", "2"], "{checked}");
+    // An attestation manifest has no config of its own as an artifact.
+    assert_eq!(counts, ["2", "4", "4", "5", "4", "5", "2", "2"], "{checked}");
     // The check does find what is wrong.
     let index = kit.read("saved/index.json").replace("\"digest\":\"sha256:", "\"digest\":\"sha256");
     kit.write("saved/index.json", index);

@@ -323,6 +323,7 @@ fn the_metadata_file_has_the_keys_of_buildx() {
     let first = meta(&["-o", "type=oci,dest=out.tar,name=a:1,compression=zstd", "-t", "b"], &[]);
     let image = [
         "buildx.build.ref",
+        "buildx.build.provenance",
         "containerimage.config.digest",
         "containerimage.descriptor",
         "containerimage.digest",
@@ -342,9 +343,13 @@ fn the_metadata_file_has_the_keys_of_buildx() {
     let index = json(archive.text("index.json"));
     assert_eq!(index["manifests"][0]["digest"], descriptor["digest"]);
     // Files have no image; a build is told of all the same.
-    assert_eq!(keys(&meta(&["-o", "out"], &[])), ["buildx.build.ref"]);
-    let told = meta(&["-o", "out"], &[("BUILDX_METADATA_WARNINGS", "1")]);
+    assert_eq!(keys(&meta(&["-o", "out"], &[])), ["buildx.build.ref", "buildx.build.provenance"]);
+    let variables = [("BUILDX_METADATA_WARNINGS", "1"), ("BUILDX_METADATA_PROVENANCE", "disabled")];
+    let told = meta(&["-o", "out"], &variables);
     assert_eq!(keys(&told), ["buildx.build.ref", "buildx.build.warnings"]);
+    let max = meta(&["-o", "out"], &[("BUILDX_METADATA_PROVENANCE", "max")]);
+    let definition = &max["buildx.build.provenance"]["buildDefinition"];
+    assert!(definition["internalParameters"]["buildConfig"]["steps"].is_array());
     assert_eq!(told["buildx.build.warnings"][0]["range"][0]["start"]["line"], 3);
     let other = meta(&["-o", "out"], &[]);
     assert_ne!(other["buildx.build.ref"], first["buildx.build.ref"]);
