@@ -268,13 +268,25 @@ pub struct ImportArgs {
 /// `castoff pull`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PullArgs {
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// Pull every tag that the registry has of the name
+    #[arg(short, long)]
+    pub all_tags: bool,
     /// Platform of the image
-    #[arg(long, value_name = "PLATFORM")]
+    #[arg(long, value_name = "PLATFORM", conflicts_with = "all_platforms")]
     pub platform: Option<String>,
-    /// Show no progress; print the image's name
+    /// Pull an index whole: the images of all platforms, and attestations
+    #[arg(long)]
+    pub all_platforms: bool,
+    /// Look at the registry's certificate, and refuse plain HTTP [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_verify: Option<String>,
+    /// auto, tty, plain, quiet, none or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+    /// Show no progress; print the names of the images
     #[arg(short, long)]
     pub quiet: bool,
 }

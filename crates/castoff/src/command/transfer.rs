@@ -5,17 +5,20 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 
 use anyhow::Context as _;
-use castoff_oci::{Platform, Reference};
+use castoff_oci::{Digest, Platform, Reference};
 use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
 use castoff_solver::export::image::rfc3339;
 use castoff_solver::export::pack::{self, PackOptions, PackSource};
-use castoff_solver::{Bodies, Messenger, import as loading, resolve};
+use castoff_solver::transfer::{self, Place};
+use castoff_solver::{Bodies, Messenger, StepId, World, import as loading, resolve};
 
 use super::Context;
-use crate::args::{ImportArgs, LoadArgs, OutputFile, PullArgs, SaveArgs};
+use super::copy::step;
+use crate::args::{ImportArgs, LoadArgs, OutputFile, PullArgs, SaveArgs, fields};
 use crate::exit;
 use crate::export::to_file;
 use crate::image;
+use crate::interrupt;
 
 pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let session = context.session()?;
@@ -97,14 +100,87 @@ pub(super) fn import(args: &ImportArgs, context: &Context<'_>) -> anyhow::Result
 }
 
 pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> anyhow::Result<u8> {
-    let session = context.session()?;
-    let reference: Reference = args.image.parse()?;
+    let mode = super::progress_mode(args.quiet, args.progress.as_deref(), context)?;
     let platform = super::platform(args.platform.as_deref())?.unwrap_or_else(Platform::host);
-    let found = resolve(&session.world, &reference, &platform, true)?;
-    let named = image::find(&session.world.store, &format!("{}@{}", reference.name(), found.manifest), None)?;
-    let bodies = Bodies::new(&session.world);
+    let names =
+        args.images.iter().map(|text| Ok(text.parse()?)).collect::<anyhow::Result<Vec<Reference>>>()?;
+    let mut session = context.session()?;
+    if let Some(text) = &args.tls_verify
+        && !fields::boolean(text)?
+    {
+        for name in &names {
+            session.world.registry = session.world.registry.insecure(name.registry());
+        }
+    }
+    let world = &session.world;
+    let names = if args.all_tags { every_tag(args, &names, world)? } else { names };
+    let interrupted = interrupt::watch(&world.cancel)?;
+    let (pulled, _tail) = super::build::show(mode, context, |events| {
+        let pulled = names.iter().enumerate().map(|(place, name)| {
+            let number = StepId(u32::try_from(place).unwrap_or(u32::MAX));
+            step(&format!("pulling {}", name.familiar()), number, events, |messenger| {
+                if args.all_platforms {
+                    pull_all(name, world, number, messenger)
+                } else {
+                    pull_one(name, &platform, world, messenger)
+                }
+            })
+        });
+        pulled.collect::<anyhow::Result<Vec<Digest>>>()
+    });
+    if interrupted.happened() {
+        return Ok(exit::INTERRUPTED);
+    }
+    let pulled = pulled?;
+    world.store.sync()?;
+    for (name, digest) in names.iter().zip(pulled) {
+        if !args.quiet {
+            super::remark(&format!("Digest: {digest}"));
+        }
+        super::print(&format!("{name}\n"))?;
+    }
+    Ok(exit::SUCCESS)
+}
+
+/// Returns the names with every tag that their registries have of them.
+fn every_tag(args: &PullArgs, names: &[Reference], world: &World) -> anyhow::Result<Vec<Reference>> {
+    let mut found = Vec::new();
+    for (text, name) in args.images.iter().zip(names) {
+        if name.digest().is_some() || text.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+            anyhow::bail!("`{text}`: neither tag nor digest can be used with `--all-tags`");
+        }
+        let mut tags = world.registry.tags(name).with_context(|| text.clone())?;
+        tags.sort();
+        for tag in tags {
+            found.push(format!("{}:{tag}", name.name()).parse()?);
+        }
+    }
+    Ok(found)
+}
+
+/// Pulls all that a name stands for, and returns the digest that its registry knows it by.
+fn pull_all(name: &Reference, world: &World, step: StepId, messenger: &Messenger) -> anyhow::Result<Digest> {
+    let bodies = Bodies::new(world);
+    let root = transfer::find_in_registry(world, name)?;
+    let pack = transfer::gather(world, &Place::Registry(name.clone()), &root, None)?;
+    transfer::keep(&pack, name, PackSource { bodies: &bodies, messenger }, step)?;
+    if name.digest().is_none() {
+        world.store.set_pulled(name, &root)?;
+    }
+    Ok(root.digest)
+}
+
+/// Pulls the image for one platform, and returns the digest that its registry knows the name by.
+fn pull_one(
+    name: &Reference,
+    platform: &Platform,
+    world: &World,
+    messenger: &Messenger,
+) -> anyhow::Result<Digest> {
+    let found = resolve(world, name, platform, true)?;
+    let named = image::find(&world.store, &format!("{}@{}", name.name(), found.manifest), None)?;
+    let bodies = Bodies::new(world);
     let image = named.image(&bodies)?;
-    let (messenger, _events) = Messenger::channel();
     std::thread::scope(|scope| -> anyhow::Result<()> {
         let threads: Vec<_> = image
             .layers
@@ -120,11 +196,6 @@ pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> anyhow::Result<u8>
         }
         Ok(())
     })?;
-    let descriptor = image.descriptor();
-    session.world.store.set_tag(&reference, &descriptor)?;
-    session.world.store.sync()?;
-    if !args.quiet {
-        super::remark(&format!("Digest: {}", found.reference.digest().unwrap_or(found.manifest)));
-    }
-    super::print(&format!("{reference}\n"))
+    world.store.set_tag(name, &image.descriptor())?;
+    Ok(found.reference.digest().unwrap_or(found.manifest))
 }

@@ -37,7 +37,7 @@ fn a_base_is_found_by_tag_and_by_digest() {
         let name = format!("{}/team/base", registry.host());
         assert_eq!(read(&machine.files(&format!("FROM {name}:1\n"), &[]), "two"), "two\n");
         let puller = Machine::new();
-        let output = puller.command(&["pull", &format!("{name}:1")]).output().unwrap();
+        let output = puller.command(&["pull", "--progress=none", &format!("{name}:1")]).output().unwrap();
         let said = text(&output.stderr);
         let digest = said.trim().strip_prefix("Digest: ").unwrap_or_else(|| panic!("{said}"));
         for rest in [format!("@{digest}"), format!(":other@{digest}")] {
@@ -286,7 +286,7 @@ fn a_missing_image_is_shown_where_it_is_named() {
         assert!(error.ends_with(&expected), "{error}\nis not\n{expected}");
         assert_eq!(error.matches("not found").count(), 2, "{error}");
         let name = format!("{}/none", registry.host());
-        let error = machine.fails(&["pull", &name]);
+        let error = machine.fails(&["pull", "--quiet", &name]);
         let expected =
             format!("error: {name}:latest: http://{}/v2/none/manifests/latest: not found\n", registry.host());
         assert_eq!(error, expected);

@@ -157,6 +157,29 @@ fn damage_on_the_way_leaves_nothing() {
     });
 }
 
+// B-079, B-091
+#[test]
+fn several_images_tags_and_platforms_are_pulled() {
+    with_registry("", |registry, machine| {
+        let name = format!("{}/app", registry.host());
+        let (one, two) = (format!("{name}:1"), format!("{name}:2"));
+        build(machine, &["--push", "-t", &one, "-t", &two, "--platform", "linux/amd64,linux/arm64"]);
+        let puller = Machine::new();
+        let said = puller.castoff(&["pull", "--quiet", "--all-tags", &name]);
+        assert_eq!(said, format!("{one}\n{two}\n"));
+        let said = puller.castoff(&["pull", "--tls-verify=false", &two, &one]);
+        assert_eq!(said, format!("{two}\n{one}\n"));
+        let error = puller.fails(&["pull", "--all-tags", &one]);
+        assert!(error.contains("neither tag nor digest"), "{error}");
+        let whole = Machine::new();
+        whole.castoff(&["pull", "--all-platforms", &one]);
+        let digest = seen(&format!("docker://{one}"));
+        assert_eq!(whole.castoff(&["push", "--quiet", &one]), format!("{one}@{digest}\n"));
+        whole.castoff(&["inspect", "--platform", "linux/arm64", &one]);
+        whole.castoff(&["inspect", "--platform", "linux/amd64", &one]);
+    });
+}
+
 // Something that is no image, as signatures and charts are.
 #[test]
 fn what_is_no_image_is_copied_and_not_stored() {
