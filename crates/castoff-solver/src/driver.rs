@@ -40,6 +40,7 @@ pub struct SolveOptions {
 #[derive(Debug)]
 pub struct Solved {
     results: Vec<Option<VertexResult>>,
+    keys: Vec<Option<(CacheKey, Option<CacheKey>)>>,
 }
 
 /// Messages that may wait to be looked at. Steps that write faster than somebody reads are held up.
@@ -65,6 +66,11 @@ impl Solved {
     /// Returns whether any step was executed.
     pub fn executed(&self) -> bool {
         self.results.iter().flatten().any(|result| result.layer.is_some() && !result.cached)
+    }
+
+    /// Returns the key of a step's result, and the one by definition when it has one.
+    pub(crate) fn keys(&self, id: VertexId) -> Option<(CacheKey, Option<CacheKey>)> {
+        self.keys[id.0 as usize]
     }
 
     /// Returns the result of a vertex.
@@ -314,7 +320,10 @@ pub fn solve(
         Some((_, error)) if matches!(*error, StepError::Cancelled) => Err(SolveError::Cancelled),
         Some((vertex, error)) => Err(SolveError::Step { vertex, error }),
         None if world.cancel.is_cancelled() => Err(SolveError::Cancelled),
-        None => Ok(Solved { results: shared.results.into_iter().map(OnceLock::into_inner).collect() }),
+        None => Ok(Solved {
+            results: shared.results.into_iter().map(OnceLock::into_inner).collect(),
+            keys: shared.keys.into_iter().map(OnceLock::into_inner).collect(),
+        }),
     }
 }
 

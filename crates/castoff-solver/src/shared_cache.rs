@@ -8,6 +8,7 @@
 //!
 //! [`Bodies`]: crate::Bodies
 
+pub(crate) mod inline;
 mod layout;
 mod object;
 mod registry;

@@ -40,7 +40,7 @@ fn import(spec: &CacheFromSpec, registry: &Client) -> Result<Box<dyn SharedCache
         CacheFromSpec::Local { src, tag, digest } => {
             Box::new(LayoutCache::import(src, tag, digest.as_ref())?)
         }
-        CacheFromSpec::Registry(cache) => in_registry(cache, registry.clone()),
+        CacheFromSpec::Registry(cache) => Box::new(in_registry(cache, registry.clone()).with_image()),
     })
 }
 
@@ -59,7 +59,8 @@ pub(crate) fn exports(
     let mut exports = Vec::new();
     for spec in &request.cache_to {
         match export(spec, &registry) {
-            Ok(cache) => exports.push(CacheExport {
+            Ok(None) => {}
+            Ok(Some(cache)) => exports.push(CacheExport {
                 cache,
                 mode: if spec.all { CacheMode::Max } else { CacheMode::Min },
                 compression: compression(spec, request),
@@ -77,19 +78,21 @@ pub(crate) fn exports(
     Ok(exports)
 }
 
-fn export(spec: &CacheToSpec, registry: &Client) -> Result<Box<dyn SharedCache>, SharedCacheError> {
-    Ok(match &spec.place {
+/// Opens an export; one that is a part of the image is none.
+fn export(spec: &CacheToSpec, registry: &Client) -> Result<Option<Box<dyn SharedCache>>, SharedCacheError> {
+    Ok(Some(match &spec.place {
         CachePlace::Local { dest, tag, reset } => {
             Box::new(LayoutCache::export(dest, tag, LayoutExport { reset: *reset })?)
         }
-        CachePlace::Registry(cache) => in_registry(cache, registry.clone()),
-    })
+        CachePlace::Registry(cache) => Box::new(in_registry(cache, registry.clone())),
+        CachePlace::Inline => return Ok(None),
+    }))
 }
 
-fn in_registry(cache: &CacheReference, client: Client) -> Box<dyn SharedCache> {
+fn in_registry(cache: &CacheReference, client: Client) -> RegistryCache {
     let CacheReference { reference, insecure } = cache;
     let client = if *insecure { client.insecure(reference.registry()) } else { client };
-    Box::new(RegistryCache::new(client, reference.clone()))
+    RegistryCache::new(client, reference.clone())
 }
 
 /// Returns how the layers of an export are compressed: as they are pushed in this build when nothing else is asked

@@ -226,7 +226,8 @@ impl<'a> Exporter<'a> {
         let clamp = epoch.filter(|_| attributes.rewrite_timestamp);
         // B-109: attestations are entries of an index.
         let indexed = self.indexed || self.request.attest.any();
-        let options = AssembleOptions { indexed, epoch, clamp };
+        let inline_cache = self.request.inline_cache();
+        let options = AssembleOptions { indexed, epoch, clamp, inline_cache };
         let images =
             assemble(self.planned, self.solved, self.world, self.bodies, options).and_then(|images| {
                 Ok(annotate(&images, &attributes.annotations, self.world).map_err(anyhow::Error::from)?)

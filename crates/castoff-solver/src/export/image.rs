@@ -4,7 +4,7 @@
 //! the diff id. The bytes of such a layer need not be a blob; a directory body gives the same bytes
 //! whenever they are asked for. Base layers keep the descriptor their registry gave them.
 
-use castoff_graph::{BuildGraph, ImageOutput};
+use castoff_graph::{BuildGraph, ImageOutput, VertexId};
 use castoff_oci::{Descriptor, HistoryEntry, ImageConfig, LayerCompression, Manifest, MediaType, Raw};
 use castoff_store::LayerId;
 
@@ -12,6 +12,7 @@ use crate::World;
 use crate::bodies::{Bodies, BodyError, SnapshotLayer};
 use crate::driver::{Solved, snapshot};
 use crate::export::set::AssembleOptions;
+use crate::shared_cache::inline::{self, InlineStep};
 use crate::step::StepError;
 
 /// An image whose documents are in the store.
@@ -98,6 +99,23 @@ pub fn assemble(
     config.rootfs.diff_ids = diffs.iter().map(|diff| diff.diff_id).collect();
     complete_base_history(&mut config, base_layers, layers.len(), output);
     append_history(&mut config, output, &|id| result(id).created_ms, (world.clock)(), options.epoch);
+    inline::strip(&mut config);
+    if options.inline_cache && options.clamp.is_none() {
+        let mut steps = Vec::new();
+        let mut place = layers.len();
+        let parent = |id: &VertexId| graph.vertex(*id).op.parent();
+        for id in std::iter::successors(Some(output.vertex), parent) {
+            let result = result(id);
+            if result.layer.is_none() || place == 0 {
+                continue;
+            }
+            place -= 1;
+            let Some(keys) = solved.keys(id) else { continue };
+            let created_ms = options.epoch.map_or(result.created_ms, |epoch| epoch.saturating_mul(1000));
+            steps.push(InlineStep { keys, place, diff: diffs[place], created_ms });
+        }
+        inline::embed(&mut config, &steps, &world.store);
+    }
     let config = Raw::new(config);
     let manifest = Raw::new(Manifest::oci(
         Descriptor::new(MediaType::OciConfig, config.digest(), config.bytes().len() as u64),

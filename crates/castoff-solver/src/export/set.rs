@@ -100,6 +100,9 @@ pub struct AssembleOptions {
     pub epoch: Option<i64>,
     /// The latest time that a file of a new layer has, in seconds since 1970 (`rewrite-timestamp`, B-170).
     pub clamp: Option<i64>,
+    /// Whether the config says which steps made the layers, so that the image is a cache (B-125). Layers whose
+    /// times are clamped are not those of their steps, and of them it says nothing.
+    pub inline_cache: bool,
 }
 
 /// Assembles the images of some outputs, at least one, and puts their documents into the store.

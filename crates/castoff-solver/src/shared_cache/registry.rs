@@ -1,14 +1,19 @@
 //! A shared cache in a registry: `type=registry` (B-126). The objects are manifests of one repository, and each
 //! key is a tag, so that the registry's own collection keeps what is named and a look-up is one request.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::{Arc, Mutex};
 
 use castoff_graph::CacheKey;
-use castoff_oci::{Descriptor, Digest, MediaType, Reference};
+use castoff_oci::{Descriptor, Digest, Manifest, MediaType, Reference};
 use castoff_registry::{Client, Push, Pushed, RegistryError};
 
-use super::{SharedCache, SharedCacheError};
+use super::object::StepObject;
+use super::{SharedCache, SharedCacheError, inline};
+use crate::bodies::lock;
+use crate::origin::entries;
 use crate::step::chain;
 
 /// Longest tag of the distribution specification.
@@ -19,13 +24,74 @@ pub struct RegistryCache {
     client: Client,
     reference: Reference,
     name: String,
+    /// Whether the reference may be an image that has a cache in it, and its steps when it was looked at.
+    image: Option<Mutex<Option<Steps>>>,
 }
+
+type Steps = Arc<BTreeMap<CacheKey, StepObject>>;
+
+/// Configs with steps are small; more than this is an attack.
+const CONFIG_LIMIT: u64 = 8 << 20;
+
+/// Images of an index that are looked at.
+const IMAGES: usize = 32;
 
 impl RegistryCache {
     /// Returns the cache that a reference names. Nothing is asked yet.
     pub fn new(client: Client, reference: Reference) -> RegistryCache {
         let name = format!("the cache {}", reference.familiar());
-        RegistryCache { client, reference, name }
+        RegistryCache { client, reference, name, image: None }
+    }
+
+    /// The same, and when the reference is an image, what it says of its own steps (B-125).
+    pub fn with_image(self) -> RegistryCache {
+        RegistryCache { image: Some(Mutex::default()), ..self }
+    }
+
+    /// Returns a step that the image of the reference says it has. The image is looked at once.
+    fn in_image(&self, key: &CacheKey) -> Result<Option<Vec<u8>>, SharedCacheError> {
+        let Some(image) = &self.image else { return Ok(None) };
+        // Others have nothing better to do than to wait for the same.
+        let mut steps = lock(image);
+        let steps = match &*steps {
+            Some(known) => known,
+            None => steps.insert(Arc::new(self.read_image()?)),
+        };
+        Ok(steps.get(key).map(|object| object.documents().0.bytes().to_vec()))
+    }
+
+    fn read_image(&self) -> Result<BTreeMap<CacheKey, StepObject>, SharedCacheError> {
+        let document = match self.client.resolve(&self.reference) {
+            Ok(document) => document,
+            Err(RegistryError::NotFound { .. }) => return Ok(BTreeMap::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut manifests = vec![document.bytes];
+        for entry in entries(&manifests[0]).iter().take(IMAGES) {
+            match self.client.manifest(&self.reference, &entry.digest) {
+                Ok(document) => manifests.push(document.bytes),
+                Err(RegistryError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut steps = BTreeMap::new();
+        for manifest in manifests {
+            let Ok(manifest) = serde_json::from_slice::<Manifest>(&manifest) else { continue };
+            let config = &manifest.config;
+            if config.size > CONFIG_LIMIT || manifest.layers.is_empty() {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            let blob = self.client.blob(&self.reference, config)?;
+            blob.take(CONFIG_LIMIT).read_to_end(&mut bytes).map_err(|source| SharedCacheError::File {
+                path: config.digest.to_string().into(),
+                source,
+            })?;
+            if Digest::of(&bytes) == config.digest {
+                steps.extend(inline::read(&manifest, &bytes));
+            }
+        }
+        Ok(steps)
     }
 
     /// Returns the reference of a key: its tag begins with the cache's own, so that a repository may have
@@ -62,7 +128,7 @@ impl SharedCache for RegistryCache {
     fn manifest(&self, key: &CacheKey) -> Result<Option<Vec<u8>>, SharedCacheError> {
         match self.client.resolve(&self.of_key(key)) {
             Ok(document) => Ok(Some(document.bytes)),
-            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(RegistryError::NotFound { .. }) => self.in_image(key),
             Err(error) => Err(error.into()),
         }
     }

@@ -63,6 +63,8 @@ pub enum CachePlace {
     },
     /// In a registry (B-126).
     Registry(CacheReference),
+    /// In the image itself (B-125).
+    Inline,
 }
 
 /// Why a `--cache-from` or `--cache-to` is refused.
@@ -134,6 +136,9 @@ impl CacheFromSpec {
                 fields.only(&[REGISTRY])?;
                 Ok(CacheFromSpec::Registry(fields.reference()?))
             }
+            "inline" => {
+                Err(refused("type", "inline", "type=registry,ref=IMAGE, which finds the cache in an image"))
+            }
             kind => Err(unknown(kind)),
         }
     }
@@ -152,6 +157,13 @@ impl CacheToSpec {
             "registry" => {
                 fields.only(&[REGISTRY, TO_ALL])?;
                 CachePlace::Registry(fields.reference()?)
+            }
+            "inline" => {
+                fields.only(&[&["type", "mode"]])?;
+                if let Some(mode) = fields.last("mode").filter(|mode| *mode != "min") {
+                    return Err(refused("mode", mode, "min: an image has no other layers than its own"));
+                }
+                CachePlace::Inline
             }
             kind => return Err(unknown(kind)),
         };
@@ -192,7 +204,7 @@ impl CacheToSpec {
 
 fn unknown(kind: &str) -> CacheError {
     match kind {
-        "inline" | "s3" | "gha" | "azblob" => CacheError::Unsupported(format!("type={kind}")),
+        "s3" | "gha" | "azblob" => CacheError::Unsupported(format!("type={kind}")),
         other => CacheError::Type(other.to_owned()),
     }
 }
@@ -313,6 +325,8 @@ mod tests {
         check("dest=/c", "type is required");
         check("type=other", "unknown cache type");
         check("type=azblob", "not supported");
+        check("type=inline,mode=max", "expected min");
+        check("type=inline,ref=app", "ref");
         check("type=local,dest=/c,mode=most", "min or max");
         check("type=local,dest=/c,tag=../x", "a tag such as");
         check("type=local,dest=/c,image-manifest=false", "not supported");

@@ -6,6 +6,7 @@ use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
 use castoff_oci::{Platform, PlatformError, Reference, ReferenceError};
 use castoff_solver::export::annotate::Annotation;
 
+use super::CachePlace;
 use super::attest::Collected;
 use super::engine::EngineChoice;
 use super::fields::FieldError;
@@ -71,6 +72,15 @@ impl BuildRequest {
     pub fn makes_image(&self) -> bool {
         let no_image = |output: &OutputSpec| output.is_files() || *output == OutputSpec::CacheOnly;
         self.outputs.is_empty() || !self.outputs.iter().all(no_image)
+    }
+
+    /// Returns whether the image says which steps made its layers: by `type=inline` or by the build argument that
+    /// BuildKit has for it (B-125, D-100).
+    pub fn inline_cache(&self) -> bool {
+        let argument = self.plan.build_args.iter().rfind(|(name, _)| name == "BUILDKIT_INLINE_CACHE");
+        // A value that is no boolean is none, as in BuildKit.
+        argument.is_some_and(|(_, value)| fields::boolean(value).unwrap_or_default())
+            || self.cache_to.iter().any(|cache| cache.place == CachePlace::Inline)
     }
 }
 

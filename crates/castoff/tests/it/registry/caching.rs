@@ -117,12 +117,12 @@ fn a_pushed_image_takes_cached_layers_where_they_are() {
         assert!(said.contains("1 steps sent") && said.contains("1 were there"), "{said}");
         let asked = proxy.asked().split_off(before);
         assert_eq!(asked.iter().filter(|asked| gets_blob(asked)).count(), 0, "{asked:?}");
-        // Two look-ups and one for what explains the miss; whether the new step is there meanwhile. It is put
+        // Two look-ups, whether the name is an image, and one for what explains the miss; whether the new step is there meanwhile. It is put
         // under its key and its place, and the image under its tag.
         let manifests = |method: &str| {
             asked.iter().filter(|asked| asked.method == method && asked.path.contains("/manifests/")).count()
         };
-        assert_eq!((manifests("GET"), manifests("PUT")), (4, 3), "{asked:?}");
+        assert_eq!((manifests("GET"), manifests("PUT")), (5, 3), "{asked:?}");
         check_app(&app, "two\n");
         // The store has the image, and fetches the layer when somebody wants it.
         assert_eq!(proxy.count(gets_blob), 3);
@@ -170,5 +170,37 @@ fn a_pushed_image_does_without_a_layer_that_is_gone() {
         );
         assert_eq!(count(&said, "CACHED"), 2, "{said}");
         check_app(&name, "one\n");
+    });
+}
+
+// B-125, D-100: an image is a cache of its own layers when that was asked for.
+#[test]
+fn an_image_says_which_steps_made_its_layers() {
+    with_registry("", |registry, _| {
+        let name = |tag: &str| format!("{}/team/app:{tag}", registry.host());
+        for (tag, flags) in [
+            ("plain", &["--build-arg", "BUILDKIT_INLINE_CACHE=0"][..]),
+            ("argument", &["--build-arg", "BUILDKIT_INLINE_CACHE=1"]),
+            ("flag", &["--cache-to", "type=inline"]),
+            ("both", &["--cache-to", "type=inline", "--platform", "linux/amd64,linux/arm64"]),
+        ] {
+            let said = built_on(&Machine::new(), "one\n", &[&["--push", "-t", &name(tag)], flags].concat());
+            assert!(!said.contains("exporting cache"), "{said}");
+            let from = format!("type=registry,ref={}", name(tag));
+            let again = |data: &str| {
+                let flags = ["--cache-from", &from, "-o", "type=tar,dest=out.tar", "--platform=linux/arm64"];
+                // Which steps these are does not depend on the platform.
+                count(&built_on(&Machine::new(), data, &flags), "CACHED")
+            };
+            let expected = if tag == "plain" { (0, 0) } else { (2, 1) };
+            assert_eq!((again("one\n"), again("two\n")), expected, "{tag}");
+        }
+        // An image that stands on one says nothing of the other's steps, and takes its layer where it is.
+        let machine = Machine::new();
+        let flags = ["--cache-from", &name("flag"), "--push", "-t", &name("next")];
+        built_on(&machine, "one\n", &flags);
+        check_app(&name("next"), "one\n");
+        let said = built_on(&Machine::new(), "one\n", &["--cache-from", &name("next")]);
+        assert_eq!(count(&said, "CACHED"), 0, "{said}");
     });
 }
