@@ -258,7 +258,9 @@ fn provenance_tells_what_went_in_and_no_secret() {
         assert_eq!(details["metadata"]["buildkit_reproducible"], true);
         // The context is a directory of the caller, which nobody else has.
         assert_eq!(details["metadata"]["buildkit_completeness"]["resolvedDependencies"], false);
-        assert!(details["metadata"]["startedOn"].as_str() <= details["metadata"]["finishedOn"].as_str());
+        let time =
+            |name: &str| details["metadata"][name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        assert!(time("startedOn") <= time("finishedOn"));
         let text = predicate.to_string();
         for secret in ["hunter2", "secretpassword", "otherpassword"] {
             assert!(!text.contains(secret), "{secret} in {predicate:#}");
