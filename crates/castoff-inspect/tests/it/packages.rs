@@ -226,8 +226,8 @@ fn go_programs_tell_their_modules() {
 #[test]
 fn rust_programs_tell_their_crates() {
     let list = r#"{"packages":[{"name":"app","version":"0.1.0","source":"local","root":true},
-        {"name":"serde","version":"1.0.200","source":"crates.io"},
-        {"name":"cc","version":"1.0.0","source":"crates.io","kind":"build"}]}"#;
+        {"name":"serde","version":"1.0.200","source":"registry"},
+        {"name":"cc","version":"1.0.0","source":"registry","kind":"build"}]}"#;
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(list.as_bytes()).unwrap();
     let compiler = Compiler::new();
