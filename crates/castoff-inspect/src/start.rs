@@ -115,6 +115,8 @@ pub enum Rule {
     TimeZoneMissing,
     /// The program of the health check is not in the image.
     HealthcheckMissing,
+    /// The image could not be looked at. Said by who starts the check, not by the check itself.
+    Unjudged,
 }
 
 impl Rule {
@@ -138,6 +140,7 @@ impl Rule {
             Rule::CertificatesMissing => "certificates-missing",
             Rule::TimeZoneMissing => "time-zone-missing",
             Rule::HealthcheckMissing => "healthcheck-missing",
+            Rule::Unjudged => "unjudged",
         }
     }
 

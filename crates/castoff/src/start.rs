@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use castoff_graph::{BuildGraph, Op, SourceOp, VertexId};
-use castoff_inspect::{Certainty, Finding, StartCheck, User};
-use castoff_layer::View;
+use castoff_inspect::{Certainty, Finding, Rule, StartCheck, User};
+use castoff_layer::{View, ViewError};
 use castoff_oci::{Digest, Hasher, ImageConfig, Platform};
 use castoff_plan::PlannedStage;
 use castoff_solver::passwd::{self, UserError};
@@ -53,6 +53,10 @@ pub fn check(
     let view = bodies.view(layers, messenger)?;
     let user = match passwd::resolve_user(&view, &config.config.user) {
         Ok(ids) => User::Known { uid: ids.uid, groups: ids.groups },
+        // Root needs no file to be known.
+        Err(UserError::View(ViewError::NotAFile { .. })) if is_root(&config.config.user) => {
+            User::Known { uid: 0, groups: vec![0] }
+        }
         Err(UserError::View(error)) => return Err(error.into()),
         Err(error) => User::Unknown(error.to_string()),
     };
@@ -61,6 +65,10 @@ pub fn check(
         world.store.set_passed(&key)?;
     }
     Ok(findings)
+}
+
+fn is_root(user: &str) -> bool {
+    matches!(user.split(':').next(), None | Some("" | "root" | "0"))
 }
 
 /// Returns what stands for a check and all it looks at; `None` when that is not named by its content.
@@ -78,26 +86,36 @@ fn key(layers: &[SnapshotLayer], config: &ImageConfig) -> anyhow::Result<Option<
     Ok(Some(hasher.finish()))
 }
 
-/// Looks at the images of a build. Those whose base was never fetched are passed over unless `fetch` says
-/// otherwise: a build does not download what it does not need.
+/// Looks at the images of a build. Those whose base was never fetched are passed over, unless it is `required` to
+/// know: a build does not download what it does not need.
 ///
 /// # Errors
-/// When the files of an image cannot be read.
+/// When it is required and the files of an image cannot be read.
 pub(crate) fn check_build(
     planned: &Planned,
     solved: &Solved,
     world: &World,
     bodies: &Bodies<'_>,
-    fetch: bool,
+    required: bool,
 ) -> anyhow::Result<Vec<StartFindings>> {
     let (messenger, _events) = Messenger::channel();
     let mut all = Vec::new();
     for (place, output) in planned.plan.outputs.iter().enumerate() {
         let layers = layers(&planned.plan.graph, solved, world, output.vertex)?.unwrap_or_default();
-        if !fetch && !layers.iter().all(|layer| is_here(layer, bodies)) {
+        if !required && !layers.iter().all(|layer| is_here(layer, bodies)) {
             continue;
         }
-        let mut findings = check(&layers, &output.config, world, bodies, &messenger)?;
+        let mut findings = match check(&layers, &output.config, world, bodies, &messenger) {
+            // It is no reason to withhold an image that is not required to start.
+            Err(error) if !required => vec![Finding {
+                rule: Rule::Unjudged,
+                certainty: Certainty::Likely,
+                message: format!("it cannot be found out: {}", castoff_solver::chain(error.as_ref())),
+                hint: None,
+                wanted: None,
+            }],
+            findings => findings?,
+        };
         let stages: Vec<&PlannedStage> = planned
             .plan
             .stages

@@ -122,6 +122,23 @@ fn programs_are_told_in_json() {
     });
 }
 
+/// What cannot be looked at is no reason to withhold an image.
+#[test]
+fn an_image_that_cannot_be_judged_is_built() {
+    with_steps(|kit| {
+        let strange = "FROM busybox\nRUN rm /etc/passwd && mkdir /etc/passwd\n";
+        kit.build(&format!("{strange}CMD [\"true\"]\n"), &["-t", "app"]).succeeds().never_says("the image");
+        let dockerfile = format!("{strange}USER app\nCMD [\"true\"]\n");
+        let done = kit.build(&dockerfile, &["-t", "app"]).succeeds();
+        done.says("the image may not work:")
+            .says("it cannot be found out")
+            .says("`/etc/passwd` is not a regular file");
+        kit.build(&dockerfile, &["--require", "startable"])
+            .fails()
+            .says("`/etc/passwd` is not a regular file");
+    });
+}
+
 /// What passed is not looked at again, and what is asked for as JSON lines stays that.
 #[test]
 fn other_outputs_are_left_alone() {
