@@ -21,7 +21,11 @@ const RULES: &[Rule] = &[
     Rule { name: "castoff-registry", floor: 1, edges: &["castoff-oci"] },
     Rule { name: "castoff-sandbox", floor: 1, edges: &[] },
     Rule { name: "castoff-ssh", floor: 1, edges: &[] },
-    Rule { name: "castoff-inspect", floor: 2, edges: &["castoff-layer", "castoff-oci"] },
+    Rule {
+        name: "castoff-inspect",
+        floor: 2,
+        edges: &["castoff-graph", "castoff-layer", "castoff-store", "castoff-oci"],
+    },
     Rule { name: "castoff-plan", floor: 2, edges: &["castoff-dockerfile", "castoff-graph", "castoff-oci"] },
     Rule {
         name: "castoff-solver",
