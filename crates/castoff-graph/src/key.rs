@@ -55,11 +55,15 @@ pub enum Difference {
     Added {
         /// Name of the part.
         part: String,
+        /// Its value.
+        after: String,
     },
     /// A part is gone.
     Removed {
         /// Name of the part.
         part: String,
+        /// The value that it had.
+        before: String,
     },
 }
 
@@ -96,7 +100,9 @@ impl KeyRecipe {
             self.parts.iter().map(|(name, _)| name.as_str()).collect();
         for (name, after) in &self.parts {
             match before.get(name.as_str()) {
-                None => differences.push(Difference::Added { part: name.clone() }),
+                None => {
+                    differences.push(Difference::Added { part: name.clone(), after: after.clone() });
+                }
                 Some(value) if value != after => differences.push(Difference::Changed {
                     part: name.clone(),
                     before: (*value).to_owned(),
@@ -105,9 +111,9 @@ impl KeyRecipe {
                 Some(_) => {}
             }
         }
-        for (name, _) in &earlier.parts {
+        for (name, before) in &earlier.parts {
             if !now.contains(name.as_str()) {
-                differences.push(Difference::Removed { part: name.clone() });
+                differences.push(Difference::Removed { part: name.clone(), before: before.clone() });
             }
         }
         differences

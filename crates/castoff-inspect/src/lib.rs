@@ -1,4 +1,4 @@
-//! What an image is made of and whether it can start, seen from its files and its config alone.
+//! What an image is made of and whether it can start, seen from its files, its config and the records of builds.
 //!
 //! The main type is [`StartCheck`]: it goes through what a runtime, the kernel and the dynamic loader do when
 //! the image is run, and says what will fail or is likely to.
@@ -17,11 +17,12 @@
 //! # Ok::<(), castoff_layer::ViewError>(())
 //! ```
 //!
-//! [`packages::scan`] finds the packages that are installed in an image.
+//! [`packages::scan`] finds the packages that are installed in an image. [`builds`] reads the records of builds.
 //!
 //! This crate runs nothing, mounts nothing and opens no file but through a [`View`](castoff_layer::View). What it
 //! reads is taken as hostile.
 
+pub mod builds;
 pub mod packages;
 mod seekable;
 mod start;

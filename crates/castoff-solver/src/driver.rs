@@ -12,7 +12,7 @@ use castoff_oci::Hasher;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::bodies::{Bodies, SnapshotLayer};
-use crate::event::{Event, Outcome, StepId};
+use crate::event::{Event, Fact, Outcome, StepId};
 use crate::lookup::Pending;
 use crate::schedule::{Action, Limits, Message, Schedule, VertexResult};
 use crate::shared_cache::{Upload, UploadQueue};
@@ -360,6 +360,9 @@ fn announce(shared: &Shared<'_>, needed: &[VertexId], events: &mut dyn FnMut(Eve
 fn finish_event(shared: &Shared<'_>, id: VertexId, result: &VertexResult, events: &mut dyn FnMut(Event)) {
     let op = &shared.graph.vertex(id).op;
     if !is_silent(op) {
+        let key = shared.keys[id.0 as usize].get().map(|(key, _)| *key);
+        let fact = Fact::Result { key, layer: result.layer.clone() };
+        events(Event::Fact { step: shared.step(id), fact });
         let outcome = if result.cached { Outcome::Cached } else { Outcome::Done };
         events(Event::Finished { step: shared.step(id), outcome });
     }

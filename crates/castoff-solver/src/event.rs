@@ -3,7 +3,9 @@
 //! Events are sent in the order in which they happen. They carry no time: whoever listens stamps
 //! them on receipt.
 
+use castoff_graph::CacheKey;
 use castoff_oci::Digest;
+use castoff_store::{LayerId, Reason};
 
 /// Identifies a step in events: vertices of the graph and the builder's own work alike. Numbers are
 /// dense and start at 0; they are not the `#N` of plain progress, which is given at first output.
@@ -58,6 +60,13 @@ pub enum Event {
         /// The line.
         text: String,
     },
+    /// Something about a step that is remembered and not shown.
+    Fact {
+        /// The step.
+        step: StepId,
+        /// What is known.
+        fact: Fact,
+    },
     /// A step has ended.
     Finished {
         /// The step.
@@ -75,6 +84,32 @@ pub enum Event {
         text: String,
         /// Line of the Dockerfile, from 1.
         line: Option<u32>,
+    },
+}
+
+/// Something about a step for the record of its build. A later fact of a kind replaces an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// No result was found under this key.
+    Missed {
+        /// The key.
+        key: CacheKey,
+        /// Why, when an earlier result is known.
+        reason: Option<Reason>,
+    },
+    /// A shared cache had the result.
+    FoundIn {
+        /// How the user knows the cache.
+        cache: String,
+    },
+    /// What the step printed is in this blob.
+    Log(Digest),
+    /// The step has a result.
+    Result {
+        /// Its key; sources have none.
+        key: Option<CacheKey>,
+        /// The layer that it added.
+        layer: Option<LayerId>,
     },
 }
 

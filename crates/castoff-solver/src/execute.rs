@@ -1,6 +1,7 @@
 //! Executing a step whose look-up missed, and recording what came of it.
 
 mod copy;
+mod log;
 mod mounts;
 mod run;
 mod workdir;
@@ -10,11 +11,13 @@ use castoff_oci::Digest;
 use castoff_store::{CacheRecord, LayerId, RecordOutcome};
 
 use crate::driver::{Messenger, Shared};
-use crate::event::Event;
+use crate::event::{Event, Fact};
 use crate::lookup;
+use crate::miss;
 use crate::schedule::VertexResult;
 use crate::step::StepError;
 
+pub use log::LogError;
 pub use run::{RunEnvironment, hosts_file};
 
 /// What an execution leaves besides its layer.
@@ -49,9 +52,11 @@ pub(crate) fn execute(
     }
     let step = shared.step(id);
     messenger.send(Event::Started { step });
-    if let Some(reason) = &pending.reason {
-        messenger.send(Event::Note { step, text: format!("cache miss: {reason}") });
+    if let Some(reason) = pending.reason.as_ref().filter(|_| !vertex.ignore_cache) {
+        messenger.send(Event::Note { step, text: format!("cache miss: {}", reason.text) });
     }
+    let fact = Fact::Missed { key: pending.key, reason: pending.reason.clone() };
+    messenger.send(Event::Fact { step, fact });
     let started_ms = (world.clock)();
     let (layer, trace) = match &vertex.op {
         Op::Source(_) => unreachable!("sources are always found"),
@@ -87,7 +92,7 @@ fn record(
     let files = if pending.files.is_empty() {
         None
     } else {
-        Some(store.put_blob(&lookup::file_list(&lookup::named(&pending.files)))?.digest)
+        Some(store.put_blob(&miss::file_list(&miss::named(&pending.files)))?.digest)
     };
     let record = CacheRecord {
         recipe: serde_json::to_value(&pending.recipe).expect("a recipe is always JSON"),
@@ -101,6 +106,7 @@ fn record(
         memory_bytes: trace.memory_bytes,
         log: trace.log,
         files,
+        cache: None,
     };
     store.put_record(pending.key.0, &record)?;
     if let Some(definition) = pending.definition {

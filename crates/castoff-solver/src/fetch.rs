@@ -120,5 +120,6 @@ pub(crate) fn record(
         memory_bytes: None,
         log: None,
         files: None,
+        cache: None,
     }
 }

@@ -19,6 +19,7 @@ pub mod import;
 mod lookup;
 mod lowers;
 mod machine_root;
+mod miss;
 mod missing;
 pub mod origin;
 pub mod passwd;
@@ -34,8 +35,8 @@ mod world;
 
 pub use bodies::{BaseLayer, Bodies, BodyError, SnapshotLayer};
 pub use driver::{EventReceiver, Messenger, SolveError, SolveOptions, Solved, snapshot, solve};
-pub use event::{Event, Outcome, OutputStream, StepId};
-pub use execute::{RunEnvironment, hosts_file};
+pub use event::{Event, Fact, Outcome, OutputStream, StepId};
+pub use execute::{LogError, RunEnvironment, hosts_file};
 pub use process_root::ProcessRoot;
 pub use resolve::{ResolveError, Resolved, resolve};
 pub use step::{StepError, chain};

@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use castoff_graph::pattern::IgnorePatterns;
-use castoff_graph::{
-    CacheKey, CopyOp, CopySource, Difference, KeyRecipe, LocalName, Mount, Op, SourceOp, VertexId,
-};
+use castoff_graph::{CacheKey, CopyOp, CopySource, KeyRecipe, LocalName, Mount, Op, SourceOp, VertexId};
 use castoff_layer::{Node, View};
 use castoff_oci::{Descriptor, DiffId, Digest, Hasher, ImageConfig, Manifest, Raw};
-use castoff_store::{FileMemo, RecordOutcome, StatKey};
+use castoff_store::{FileMemo, Reason, RecordOutcome, StatKey};
 
 use crate::bodies::{SnapshotLayer, lock};
 use crate::copy::{self, Owners, SelectOptions, Selection};
@@ -18,6 +16,7 @@ use crate::driver::{Messenger, Shared};
 use crate::event::Event;
 use crate::fetch::{self, FetchError};
 use crate::machine_root;
+use crate::miss;
 use crate::missing;
 use crate::recipe::{Known, Read, ReadPart, reads, recipe};
 use crate::schedule::VertexResult;
@@ -26,7 +25,7 @@ use crate::step::StepError;
 use crate::{LocalDirectory, World};
 
 /// Documents of an image are small; more than this is an attack.
-const DOCUMENT_LIMIT: u64 = 16 << 20;
+pub(crate) const DOCUMENT_LIMIT: u64 = 16 << 20;
 
 /// What a look-up found out.
 pub(crate) enum Answer {
@@ -55,7 +54,7 @@ pub(crate) struct Pending {
     /// Where the key of the newest result of this step is remembered.
     pub(crate) slot: Digest,
     /// Why no result was found, when an earlier one is known.
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<Reason>,
 }
 
 /// File digests remembered between builds, one memo per local directory, loaded when first needed.
@@ -232,7 +231,10 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         }
     }
     let slot = slot(shared, id, &shared.options.scope);
-    let reason = if vertex.ignore_cache { None } else { reason(shared, id, slot, &recipe_now, &files)? };
+    let reason = match vertex.ignore_cache {
+        true => Some(miss::not_asked()),
+        false => miss::reason(shared, id, slot, &recipe_now, &files)?,
+    };
     let selections = selections.into_iter().flatten().collect();
     Ok(Answer::Missed(Box::new(Pending {
         key,
@@ -428,123 +430,6 @@ pub(crate) fn slot(shared: &Shared<'_>, id: VertexId, scope: &str) -> Digest {
     hasher.field(vertex.stage.as_deref().unwrap_or_default().as_bytes());
     hasher.field(&ordinal.to_le_bytes());
     hasher.finish()
-}
-
-/// Says why a step was not found: how its recipe differs from that of its newest result.
-fn reason(
-    shared: &Shared<'_>,
-    id: VertexId,
-    slot: Digest,
-    now: &KeyRecipe,
-    files: &BTreeMap<Vec<u8>, Digest>,
-) -> Result<Option<String>, StepError> {
-    let op = &shared.graph.vertex(id).op;
-    let own = earlier(shared.world, slot)?;
-    let is_own = own.is_some();
-    let Some(earlier) = own.or_else(|| shared_cache::earlier(shared, id, now)) else { return Ok(None) };
-    let Earlier { recipe: earlier, key: earlier_key, files: before } = earlier;
-    if earlier.op != now.op {
-        return Ok(Some(format!("the instruction here was a {} before", earlier.op)));
-    }
-    let differences = now.differences(&earlier);
-    let Some(first) = differences.first() else {
-        let text = match (is_own, earlier_key == now.key()) {
-            (true, _) => "its result is no longer in the store",
-            (false, true) => "a shared cache knows it, but does not have its result any more",
-            // Values are in no object, so those of now were put in; they are what is left.
-            (false, false) => "the value of a variable changed",
-        };
-        return Ok(Some(text.to_owned()));
-    };
-    let part_of = |difference: &Difference| match difference {
-        Difference::Changed { part, .. } | Difference::Added { part } | Difference::Removed { part } => {
-            part.clone()
-        }
-    };
-    let own = differences.iter().find(|difference| part_of(difference) != "parent").unwrap_or(first);
-    let part = part_of(own);
-    if part.ends_with(" content") {
-        let what = part.trim_end_matches(" content");
-        if before.is_empty() && !is_own {
-            return Ok(Some(format!("something changed in {what}")));
-        }
-        if let Some(text) = changed_file(&before, &named(files)) {
-            return Ok(Some(text));
-        }
-        return Ok(Some(format!("names, modes or owners changed in {what}")));
-    }
-    if part == "parent" {
-        let parent = op.parent().map(|parent| shared.graph.vertex(parent).name.clone()).unwrap_or_default();
-        return Ok(Some(format!("parent step changed: {parent}")));
-    }
-    Ok(Some(match own {
-        Difference::Changed { before, after, .. } => {
-            format!("{part} changed from `{}` to `{}`", shorten(before), shorten(after))
-        }
-        Difference::Added { .. } => format!("{part} is new"),
-        Difference::Removed { .. } => format!("{part} is gone"),
-    }))
-}
-
-/// Returns the files as they are named in records and messages.
-/// The newest step of a place before this one.
-pub(crate) struct Earlier {
-    pub(crate) recipe: KeyRecipe,
-    /// Its key, also where the recipe does not have all that it was made of.
-    pub(crate) key: CacheKey,
-    /// The files that it read of local directories.
-    pub(crate) files: BTreeMap<String, Digest>,
-}
-
-/// Returns the newest step of a place that this store has a record of.
-fn earlier(world: &World, slot: Digest) -> Result<Option<Earlier>, StepError> {
-    let store = &world.store;
-    let Some(last) = store.last_key(slot) else { return Ok(None) };
-    let Some(record) = store.record(last)? else { return Ok(None) };
-    let Ok(recipe) = serde_json::from_value::<KeyRecipe>(record.recipe) else { return Ok(None) };
-    let files = match record.files {
-        Some(digest) => store
-            .read_blob(&digest, DOCUMENT_LIMIT)?
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default(),
-        None => BTreeMap::new(),
-    };
-    Ok(Some(Earlier { recipe, key: CacheKey(last), files }))
-}
-
-/// Returns the document in which files are remembered.
-pub(crate) fn file_list(files: &BTreeMap<String, Digest>) -> Vec<u8> {
-    serde_json::to_vec(files).expect("a map of texts is always JSON")
-}
-
-pub(crate) fn named(files: &BTreeMap<Vec<u8>, Digest>) -> BTreeMap<String, Digest> {
-    files.iter().map(|(path, digest)| (String::from_utf8_lossy(path).into_owned(), *digest)).collect()
-}
-
-fn changed_file(before: &BTreeMap<String, Digest>, now: &BTreeMap<String, Digest>) -> Option<String> {
-    let changed: Vec<&String> = now
-        .iter()
-        .filter(|(path, digest)| before.get(*path).is_some_and(|old| old != *digest))
-        .map(|(path, _)| path)
-        .collect();
-    let added = now.keys().find(|path| !before.contains_key(*path));
-    let removed = before.keys().find(|path| !now.contains_key(*path));
-    let others = |count: usize| if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
-    match (changed.first(), added, removed) {
-        (Some(path), _, _) => Some(format!("file {path} changed{}", others(changed.len()))),
-        (None, Some(path), _) => Some(format!("file {path} is new")),
-        (None, None, Some(path)) => Some(format!("file {path} is gone")),
-        (None, None, None) => None,
-    }
-}
-
-fn shorten(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() > 60 || text.lines().count() > 1 {
-        format!("{}...", line.chars().take(57).collect::<String>())
-    } else {
-        line.to_owned()
-    }
 }
 
 /// A layer as an image's manifest and config describe it.

@@ -27,8 +27,9 @@ use castoff_store::{CacheRecord, LayerDiff, LayerId, RecordOutcome};
 
 use crate::bodies::lock;
 use crate::driver::{Messenger, Shared};
-use crate::event::{Event, StepId};
-use crate::lookup::{self, Earlier};
+use crate::event::{Event, Fact, StepId};
+use crate::lookup;
+use crate::miss::{self, Earlier};
 use crate::schedule::VertexResult;
 use crate::step::{StepError, chain};
 
@@ -332,8 +333,9 @@ pub(crate) fn look_up(
         log: found.log,
         files: match found.files.is_empty() {
             true => None,
-            false => Some(world.store.put_blob(&lookup::file_list(&found.files))?.digest),
+            false => Some(world.store.put_blob(&miss::file_list(&found.files))?.digest),
         },
+        cache: Some(caches.imports[import].cache.name()),
         stage: shared.graph.vertex(id).stage.clone().unwrap_or_default(),
         name: shared.graph.vertex(id).name.clone(),
     };
@@ -353,8 +355,9 @@ pub(crate) fn look_up(
     }
     caches.ledger.steps.fetch_add(1, Ordering::Relaxed);
     caches.ledger.saved_ms.fetch_add(found.duration_ms, Ordering::Relaxed);
-    let text = format!("found in {}", caches.imports[import].cache.name());
-    messenger.send(Event::Note { step, text });
+    let cache = caches.imports[import].cache.name();
+    messenger.send(Event::Note { step, text: format!("found in {cache}") });
+    messenger.send(Event::Fact { step, fact: Fact::FoundIn { cache } });
     let result = VertexResult {
         identity: lookup::identity(shared, id, found.key),
         layer: Some(layer),

@@ -63,6 +63,9 @@ pub enum StepError {
     /// Files for a mount could not be laid out.
     #[error("{0}")]
     Tree(#[from] crate::export::tree::TreeExportError),
+    /// What the step printed could not be kept.
+    #[error("{0}")]
+    Log(#[from] crate::execute::LogError),
     /// A layer's tar could not be written.
     #[error("writing the layer: {0}")]
     Tar(#[from] castoff_layer::TarWriteError),

@@ -3,7 +3,7 @@
 //! The census is a graph. Names given by users are its pinned roots; names pulled, records and cache mounts
 //! are roots that may go; layers, blobs and memos are kept by what refers to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use castoff_oci::{Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, Reference};
 
 use crate::alias::{ALIASES, ByDiff, alias_path};
+use crate::build::build_path;
 use crate::cache_mount::mount_id;
 use crate::file::{
     FileError, TOUCH_INTERVAL, disk_size, files_below, last_used, list, milliseconds, read_optional, written,
@@ -19,7 +20,7 @@ use crate::file::{
 use crate::lock::{Hold, try_hold};
 use crate::passed::PASSED;
 use crate::remove::tree_size;
-use crate::{CacheRecord, LayerId, RecordOutcome, Store};
+use crate::{BuildId, CacheRecord, LayerId, RecordOutcome, Store};
 
 /// A thing in the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,8 @@ pub enum Item {
     Pulled(Reference),
     /// The record of the step with this key.
     Record(Digest),
+    /// The record of a build.
+    Build(BuildId),
     /// The directory body of a layer.
     Layer(LayerId),
     /// A blob.
@@ -117,6 +120,7 @@ impl Census {
         let by_diff = store.layers_by_diff()?;
         census.link_layers(&by_diff);
         census.add_records(store, &by_diff)?;
+        census.add_builds(store)?;
         census.add_names(store, "tags", &by_diff, Item::Tag)?;
         census.add_names(store, "pulled", &by_diff, Item::Pulled)?;
         census.mark_named();
@@ -272,6 +276,31 @@ impl Census {
             }
             for blob in [record.log, record.files].into_iter().flatten() {
                 self.refer(node, &Item::Blob(blob));
+            }
+        }
+        Ok(())
+    }
+
+    /// The record of a build keeps what its steps printed, and not what they made. An image keeps the record of the
+    /// newest build that it came out of.
+    fn add_builds(&mut self, store: &Store) -> Result<(), FileError> {
+        let mut told = BTreeSet::new();
+        for id in store.build_ids()?.into_iter().rev() {
+            let path = store.path(build_path(&id));
+            let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+            let build = store.build(&id)?;
+            let node = self.add(Item::Build(id.clone()), path, &metadata);
+            let Some(build) = build else { continue };
+            for image in &build.images {
+                if let Some(manifest) = self.index.get(&Item::Blob(image.manifest)).copied()
+                    && told.insert(image.manifest)
+                {
+                    self.refer(manifest, &Item::Build(id.clone()));
+                }
+            }
+            self.nodes[node].description = format!("build of {}", build.dockerfile);
+            for log in build.steps.iter().filter_map(|step| step.log) {
+                self.refer(node, &Item::Blob(log));
             }
         }
         Ok(())

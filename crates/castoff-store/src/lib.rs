@@ -17,6 +17,7 @@
 //!   erofs/<2 hex>/<diff>                image that shows a layer's tar
 //!   records/<2 hex>/<key>.json          what a step was and gave
 //!   slots/<2 hex>/<slot>.json           key that a step of some name had last
+//!   builds/<time>-<random>.json         which steps a build had, and what became of them
 //!   memos/<name>                        file digests of a tree, by stat
 //!   passed/<2 hex>/<check>              a check that found nothing
 //!   tags/<registry>/<repository>/:<tag>.json        names given by the user
@@ -41,11 +42,12 @@
 //! assert_eq!(store.read_blob(&blob.digest, 1024).unwrap().as_deref(), Some(&b"hello"[..]));
 //! ```
 //!
-//! This crate deliberately does not know what a step or a Dockerfile is, never reads the environment, and
+//! This crate deliberately does nothing with steps and Dockerfiles but remember them, never reads the environment, and
 //! never talks to a registry.
 
 mod alias;
 mod blob;
+mod build;
 mod cache_mount;
 mod census;
 mod file;
@@ -66,6 +68,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 pub use blob::{Blob, BlobError, BlobWriter};
+pub use build::{
+    BUILDS_KEPT, BuildId, BuildImage, BuildOutcome, BuildRecord, BuildStage, BuildStep, Change, ChangeKind,
+    Reason, StepAction, StepRead, Verdict,
+};
 pub use cache_mount::{CacheMount, CacheSharing};
 pub use census::{Item, Usage};
 pub use file::{Action, FileError};

@@ -37,6 +37,9 @@ pub struct CacheRecord {
     /// caller's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Digest>,
+    /// The shared cache that the result came from, as the user knows it, when it was not made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// Stage that the step was part of, as the user knows it; empty when it has none.
     pub stage: String,
     /// The step as it was shown.

@@ -90,6 +90,7 @@ fn sweep(root: &Path, mark: SystemTime) -> Result<(), FileError> {
         "erofs",
         "records",
         "slots",
+        crate::build::BUILDS,
         "memos",
         crate::passed::PASSED,
         "tags",

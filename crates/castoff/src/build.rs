@@ -2,7 +2,7 @@
 
 mod definition;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use crate::check;
 use crate::context::{self, DockerfileText};
 use crate::devices;
 use crate::export::{self, Outputs};
+use crate::history::Recorder;
 use crate::ignored::ignored_sources;
 use crate::platforms;
 use crate::start::{self, StartFindings};
@@ -122,15 +123,21 @@ pub struct Planned {
     pub fetched: Vec<Material>,
 }
 
-/// Builds what was asked for and makes the outputs.
+/// Builds what was asked for and makes the outputs. `recorder` learns what happens.
 ///
 /// # Errors
 /// The first thing that went wrong. Finished steps stay cached whatever happens.
 pub fn build(
     request: &BuildRequest,
     world: &mut World,
+    recorder: &mut Recorder,
     events: &mut dyn FnMut(Event),
 ) -> Result<Built, BuildError> {
+    let recorder = RefCell::new(recorder);
+    let events = &mut |event: Event| {
+        recorder.borrow_mut().event(&event);
+        events(event);
+    };
     export::refuse_deletion(request)?;
     world.secrets = secrets(&request.secrets)?;
     world.agents = agents::load(&request.ssh)?;
@@ -140,8 +147,7 @@ pub fn build(
     world.shared_caches = caches::imports(request, &world.registry, &mut planned.next_step, events);
     let stop = Arc::default();
     let exports = caches::exports(request, &world.registry, &stop, &mut planned.next_step, events)?;
-    let bodies = Bodies::new(world);
-    let done = with_caches(request, planned, &exports, stop, world, &bodies, events);
+    let done = with_caches(request, planned, &exports, stop, world, &recorder, events);
     // What finished stays, whatever became of the rest. A build that wrote nothing does not wait for
     // what others have written to the disk.
     if done.as_ref().map_or(true, |(made, _)| made.outputs.wrote) {
@@ -164,9 +170,10 @@ fn with_caches(
     exports: &[CacheExport],
     stop: Arc<AtomicBool>,
     world: &World,
-    bodies: &Bodies<'_>,
+    recorder: &RefCell<&mut Recorder>,
     events: &mut dyn FnMut(Event),
 ) -> Result<(Made, Planned), BuildError> {
+    let bodies = &Bodies::new(world);
     // The steps of the caches come last; their numbers are the first that nobody else took.
     let free = Cell::new(planned.next_step);
     let events = &mut |event: Event| {
@@ -177,7 +184,7 @@ fn with_caches(
     };
     std::thread::scope(|scope| {
         let uploader = Uploader::start(scope, exports, world, bodies, stop);
-        let made = attempts(request, planned, world, bodies, &uploader, events);
+        let made = attempts(request, planned, world, bodies, &uploader, recorder, events);
         let step = StepId(free.get());
         caches::begin_export(exports, step, events);
         let before = (world.clock)();
@@ -198,6 +205,7 @@ fn attempts(
     world: &World,
     bodies: &Bodies<'_>,
     uploader: &Uploader<'_>,
+    recorder: &RefCell<&mut Recorder>,
     events: &mut dyn FnMut(Event),
 ) -> Result<(Made, Planned), BuildError> {
     loop {
@@ -209,6 +217,7 @@ fn attempts(
             }
             events(event);
         };
+        recorder.borrow_mut().solving(&planned, world);
         match solve_and_export(request, &planned, world, bodies, uploader, counted) {
             Err(error) if world.shared_caches.refusals() == refused || world.cancel.is_cancelled() => {
                 return Err(error);
@@ -217,7 +226,12 @@ fn attempts(
                 caches::tell(&format!("{error:#}; the build goes on without that result"), &mut used, events);
                 planned.next_step = used;
             }
-            Ok(made) => return Ok((made, planned)),
+            Ok(made) => {
+                if let Some(images) = &made.outputs.images {
+                    recorder.borrow_mut().made(images, &planned);
+                }
+                return Ok((made, planned));
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands: each takes its checked flags, does its work, and returns the exit code.
 
 mod build;
+mod builds;
 mod call;
 mod check;
 mod copy;
@@ -15,6 +16,7 @@ mod sbom;
 mod space;
 mod startable;
 mod transfer;
+mod why;
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -70,6 +72,9 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Inspect(args) => images::inspect(args, &context),
         Command::Startable(args) => startable::startable(args, &context),
         Command::Sbom(args) => sbom::sbom(args, &context),
+        Command::Builds(args) => builds::builds(args, &context),
+        Command::Log(args) => builds::log(args, &context),
+        Command::Why(args) => why::why(args, &context),
         Command::Tag(args) => images::tag(args, &context),
         Command::Rmi(args) => images::rmi(args, &context),
         Command::Save(args) => transfer::save(args, &context),

@@ -8,9 +8,10 @@ use castoff_layer::{OpaqueXattr, Ownership};
 use castoff_sandbox::{Network, ProcessSpec, ProvidedFile, Rlimit, Status, Stdin, Stream};
 use castoff_store::LayerId;
 
+use super::log::Log;
 use super::{Trace, mounts};
 use crate::driver::{Messenger, Shared};
-use crate::event::{Event, OutputStream};
+use crate::event::{Event, Fact, OutputStream};
 use crate::passwd;
 use crate::process_root::ProcessRoot;
 use crate::redact::Redactor;
@@ -22,9 +23,6 @@ const SHM_SIZE: u64 = 64 << 20;
 
 /// Where ssh looks for its agent.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
-
-/// Logs above this size are cut in the record; what is shown is not.
-const LOG_LIMIT: usize = 64 << 20;
 
 /// What a process in a sandbox is given besides its file system; shared by RUN and `castoff run`.
 #[derive(Debug, Clone)]
@@ -169,15 +167,17 @@ pub(super) fn run(
     }
 
     let step = shared.step(id);
-    let mut log = Vec::new();
+    let mut log = Log::new(&world.store);
+    let mut log_failed = None;
     let mut redactors =
         [Redactor::new(prepared.secrets.iter().cloned()), Redactor::new(prepared.secrets.iter().cloned())];
     let mut show = |stream: OutputStream, bytes: Vec<u8>| {
         if bytes.is_empty() {
             return;
         }
-        let room = LOG_LIMIT.saturating_sub(log.len());
-        log.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if let Err(error) = log.add(&bytes) {
+            log_failed.get_or_insert(error);
+        }
         messenger.send(Event::Output { step, stream, bytes });
     };
     let exit = castoff_sandbox::run(&spec, &world.cancel, &mut |stream, bytes| match stream {
@@ -188,11 +188,13 @@ pub(super) fn run(
     show(OutputStream::Stdout, stdout.finish());
     show(OutputStream::Stderr, stderr.finish());
 
-    let trace = Trace {
-        log: if log.is_empty() { None } else { Some(world.store.put_blob(&log)?.digest) },
-        cpu_ms: Some((exit.usage.user + exit.usage.system).as_millis() as u64),
-        memory_bytes: Some(exit.usage.max_rss),
+    let log = match log_failed {
+        None => log.finish(),
+        Some(error) => Err(error.into()),
     };
+    if let Ok(Some(log)) = log {
+        messenger.send(Event::Fact { step, fact: Fact::Log(log) });
+    }
     match exit.status {
         Status::Code(0) => {}
         Status::Cancelled => return Err(StepError::Cancelled),
@@ -201,6 +203,11 @@ pub(super) fn run(
         }
     }
     drop(spec);
+    let trace = Trace {
+        log: log?,
+        cpu_ms: Some((exit.usage.user + exit.usage.system).as_millis() as u64),
+        memory_bytes: Some(exit.usage.max_rss),
+    };
     let layer = world.store.new_layer_id();
     root.keep(&layer)?;
     Ok((layer, trace))

@@ -35,6 +35,7 @@ pub fn put(store: &Store, key: Digest) {
         memory_bytes: Some(100 << 20),
         log: Some(key),
         files: None,
+        cache: None,
         stage: "build".to_owned(),
         name: "RUN npm ci && npm run build".to_owned(),
     };

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod blobs;
+mod builds;
 mod cache_mounts;
 mod layers;
 mod locks;
@@ -108,6 +109,7 @@ fn record(outcome: RecordOutcome) -> CacheRecord {
         memory_bytes: None,
         log: None,
         files: None,
+        cache: None,
         stage: "build".to_owned(),
         name: "RUN true".to_owned(),
     }

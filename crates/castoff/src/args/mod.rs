@@ -15,6 +15,7 @@ mod context;
 mod engine;
 mod environment;
 pub mod fields;
+mod history;
 mod invocation;
 mod output;
 mod place;
@@ -46,6 +47,7 @@ pub use commands::{
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
 pub use environment::Environment;
+pub use history::{BuildsArgs, LogArgs, WhyArgs};
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
 pub use place::{PlaceError, PlaceSpec};
 pub use request::{BuildRequest, PlanRequest, ProgressMode, RequestError, ValueError};
@@ -116,6 +118,12 @@ pub enum Command {
     Startable(StartableArgs),
     /// List the packages in an image
     Sbom(SbomArgs),
+    /// List the builds that are remembered, or the steps of one
+    Builds(BuildsArgs),
+    /// Show what a step of a build printed, also when it was cached
+    Log(LogArgs),
+    /// Say why a step of a build ran, or which steps a file is read by
+    Why(WhyArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names of images

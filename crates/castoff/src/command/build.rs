@@ -1,16 +1,18 @@
 //! `castoff build`.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use castoff_sandbox::{Entered, IdMap};
-use castoff_solver::Event;
+use castoff_solver::{Event, StepId};
 
 use super::Context;
 use crate::args::{BuildArgs, BuildRequest, ProgressMode};
 use crate::build::{self, Built};
 use crate::exit;
+use crate::history::Recorder;
 use crate::interrupt;
 use crate::progress::{self, Colors, Renderer};
 use crate::report;
@@ -41,8 +43,15 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
     }
     let mut session = context.open(SessionOptions { jobs: request.jobs, lease: true })?;
     let interrupted = interrupt::watch(&session.world.cancel)?;
-    let (built, tail) =
-        show(request.progress, context, |events| build::build(&request, &mut session.world, events));
+    let mut recorder = Recorder::new(&request, session.world.clock);
+    let shown = show(request.progress, context, |events| {
+        build::build(&request, &mut session.world, &mut recorder, events)
+    });
+    let (built, tail) = (shown.result, shown.tail);
+    if let Err(error) = recorder.keep(&built, &shown.numbers, &session.world.store) {
+        // Nothing is lost by it but what is told of this build later.
+        super::remark(&format!("warning: the record of this build: {}", castoff_solver::chain(&error)));
+    }
     if interrupted.happened() {
         return Ok(exit::INTERRUPTED);
     }
@@ -75,13 +84,22 @@ fn add_proxies(request: &mut BuildRequest, context: &Context<'_>) {
     }
 }
 
-/// Works on one thread and shows progress on this one. Returns the result and the last output of the
-/// step that failed.
+/// What came of work that was shown.
+pub(super) struct Shown<T, E> {
+    /// Its result.
+    pub(super) result: Result<T, E>,
+    /// The last output of the step that failed.
+    pub(super) tail: Vec<Vec<u8>>,
+    /// The numbers of the steps.
+    pub(super) numbers: BTreeMap<StepId, u32>,
+}
+
+/// Works on one thread and shows progress on this one.
 pub(super) fn show<T: Send, E: Send>(
     mode: ProgressMode,
     context: &Context<'_>,
     work: impl FnOnce(&mut dyn FnMut(Event)) -> Result<T, E> + Send,
-) -> (Result<T, E>, Vec<Vec<u8>>) {
+) -> Shown<T, E> {
     let mut renderer = renderer(mode, context);
     let mut tails = progress::Tails::default();
     let start = Instant::now();
@@ -107,7 +125,7 @@ pub(super) fn show<T: Send, E: Send>(
         thread.join().expect("a build does not panic")
     });
     renderer.finish(start.elapsed(), built.is_ok());
-    (built, tails.failed())
+    Shown { result: built, tail: tails.failed(), numbers: renderer.numbers() }
 }
 
 fn renderer(mode: ProgressMode, context: &Context<'_>) -> Renderer {

@@ -17,9 +17,10 @@ use crate::session::SessionOptions;
 pub(super) fn call(spec: CallSpec, request: &BuildRequest, context: &Context<'_>) -> anyhow::Result<u8> {
     let mut session = context.open(SessionOptions { jobs: request.jobs, lease: true })?;
     let interrupted = interrupt::watch(&session.world.cancel)?;
-    let (answer, _) = show(request.progress, context, |events| {
+    let answer = show(request.progress, context, |events| {
         call::answer(spec.call, &request.plan, &mut session.world, events)
-    });
+    })
+    .result;
     if interrupted.happened() {
         return Ok(exit::INTERRUPTED);
     }

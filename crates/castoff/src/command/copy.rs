@@ -44,13 +44,14 @@ pub(super) fn copy(args: &CopyArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let world = &session.world;
     let bodies = Bodies::new(world);
     let interrupted = interrupt::watch(&world.cancel)?;
-    let (copied, _tail) = super::build::show(mode, context, |events| {
+    let copied = super::build::show(mode, context, |events| {
         step(&format!("copying {} to {}", args.source, args.destination), STEP, events, |messenger| {
             let with = PackSource { bodies: &bodies, messenger };
             let pack = read(&source, platform.as_ref(), world, with)?;
             write(pack, &source, &destination, insecure, with)
         })
-    });
+    })
+    .result;
     if interrupted.happened() {
         return Ok(exit::INTERRUPTED);
     }

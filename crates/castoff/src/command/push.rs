@@ -37,13 +37,14 @@ pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let bodies = Bodies::new(world);
     let tasks = tasks(args, world, &bodies)?;
     let interrupted = interrupt::watch(&world.cancel)?;
-    let (pushed, _tail) = super::build::show(mode, context, |events| {
+    let pushed = super::build::show(mode, context, |events| {
         let pushed = tasks.iter().enumerate().map(|(place, task)| {
             let step = StepId(u32::try_from(place).unwrap_or(u32::MAX));
             run(task, &options, insecure, step, &bodies, events)
         });
         pushed.collect::<anyhow::Result<Vec<Descriptor>>>()
-    });
+    })
+    .result;
     if interrupted.happened() {
         return Ok(exit::INTERRUPTED);
     }

@@ -76,6 +76,7 @@ pub(super) fn du(args: &DuArgs, context: &Context<'_>) -> anyhow::Result<u8> {
 fn name(item: &Item) -> String {
     match item {
         Item::Tag(reference) | Item::Pulled(reference) => reference.familiar(),
+        Item::Build(id) => id.to_string(),
         Item::Record(key) => key.hex()[..24].to_owned(),
         Item::Layer(layer) => layer.to_string().chars().take(24).collect(),
         Item::Blob(digest) => digest.hex()[..24].to_owned(),
@@ -88,7 +89,7 @@ fn name(item: &Item) -> String {
 fn kind(item: &Item) -> &'static str {
     match item {
         Item::Tag(_) | Item::Pulled(_) => "image",
-        Item::Record(_) | Item::Layer(_) | Item::Blob(_) => "regular",
+        Item::Record(_) | Item::Build(_) | Item::Layer(_) | Item::Blob(_) => "regular",
         Item::CacheMount { .. } => "exec.cachemount",
         Item::Internal(_) => "internal",
     }

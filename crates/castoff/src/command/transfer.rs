@@ -115,7 +115,7 @@ pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let world = &session.world;
     let names = if args.all_tags { every_tag(args, &names, world)? } else { names };
     let interrupted = interrupt::watch(&world.cancel)?;
-    let (pulled, _tail) = super::build::show(mode, context, |events| {
+    let pulled = super::build::show(mode, context, |events| {
         let pulled = names.iter().enumerate().map(|(place, name)| {
             let number = StepId(u32::try_from(place).unwrap_or(u32::MAX));
             step(&format!("pulling {}", name.familiar()), number, events, |messenger| {
@@ -127,7 +127,8 @@ pub(super) fn pull(args: &PullArgs, context: &Context<'_>) -> anyhow::Result<u8>
             })
         });
         pulled.collect::<anyhow::Result<Vec<Digest>>>()
-    });
+    })
+    .result;
     if interrupted.happened() {
         return Ok(exit::INTERRUPTED);
     }

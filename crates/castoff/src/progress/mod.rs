@@ -12,10 +12,11 @@ mod style;
 mod text;
 mod tty;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use castoff_solver::Event;
+use castoff_solver::{Event, StepId};
 
 use crate::args::{Environment, ProgressMode};
 use plain::Plain;
@@ -167,6 +168,17 @@ impl Renderer {
     /// Returns the step that failed first, if one did.
     pub fn failure(&self) -> Option<FailedStep> {
         self.steps.failure()
+    }
+
+    /// Returns the numbers that steps were shown under; where none are shown, steps are counted in the order in
+    /// which they were heard of.
+    pub fn numbers(&self) -> BTreeMap<StepId, u32> {
+        match &self.form {
+            Form::Plain(plain) => plain.numbers(),
+            Form::Tty(_) | Form::RawJson(_) | Form::Quiet => {
+                self.steps.order.iter().copied().zip(1..).collect()
+            }
+        }
     }
 
     /// Writes a text in one piece, so that a reader sees whole lines and a terminal whole frames.

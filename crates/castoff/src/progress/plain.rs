@@ -92,8 +92,8 @@ impl Plain {
                 let line = format!("WARN: {}", warning(rule.as_deref(), text, *line));
                 self.wait(now, *step, Some(Entry::Line(line)));
             }
-            // Shown at the end only.
-            Event::Warning { step: None, .. } => {}
+            // Shown at the end only, or not at all.
+            Event::Warning { step: None, .. } | Event::Fact { .. } => {}
             Event::Finished { step, .. } if !steps.is_active(*step) => {}
             Event::Finished { step, outcome } => {
                 self.wait_logs(now, *step, pieces);
@@ -193,6 +193,11 @@ impl Plain {
             self.close_line();
             self.current = None;
         }
+    }
+
+    /// Returns the numbers of the steps that were shown.
+    pub fn numbers(&self) -> BTreeMap<StepId, u32> {
+        self.speakers.iter().filter_map(|(step, speaker)| Some((*step, speaker.number?))).collect()
     }
 
     fn number(&mut self, step: StepId) -> u32 {

@@ -127,6 +127,8 @@ impl RawJson {
                     completed: status.ended.map(|ended| self.time(ended)),
                 }));
             }
+            // Not shown.
+            Event::Fact { .. } => return String::new(),
             Event::Warning { step, rule, text, line } => {
                 let rule = rule.as_ref().map(|rule| format!("{rule}: ")).unwrap_or_default();
                 message.warnings.push(WarningMessage {

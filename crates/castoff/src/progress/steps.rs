@@ -108,8 +108,8 @@ impl Steps {
                 }
                 self.keep(*step, &pieces);
             }
-            // Lines and messages of their own; the report of the build sums them up.
-            Event::Warning { .. } => {}
+            // Lines and messages of their own; the report of the build sums them up. Facts are not shown.
+            Event::Warning { .. } | Event::Fact { .. } => {}
         }
         pieces
     }

@@ -4,6 +4,7 @@
 mod agents;
 mod arguments;
 mod attestations;
+mod builds;
 mod cache;
 mod caches;
 mod calls;
