@@ -23,6 +23,8 @@
 //! reads is taken as hostile.
 
 pub mod builds;
+pub mod diff;
+pub mod explain;
 pub mod packages;
 mod seekable;
 mod start;

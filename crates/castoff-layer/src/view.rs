@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::entry::{Entry, EntryKind, Timestamp, split};
 
 pub use resolve::Resolved;
-pub use tree::Tree;
 use tree::{Found, Location};
+pub use tree::{Tree, TreeEntry};
 
 /// A stack of trees seen as one file system. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -143,6 +143,16 @@ impl View {
     /// Returns the file system that has nothing in it.
     pub fn empty() -> View {
         View::new(Vec::new())
+    }
+
+    /// Returns the trees, bottom to top.
+    pub fn trees(&self) -> impl DoubleEndedIterator<Item = &Arc<Tree>> {
+        self.inner.trees.iter().rev()
+    }
+
+    /// Returns which tree something is in, counted from the bottom; the root of a view that has none is in no tree.
+    pub fn tree_of(&self, node: &Node) -> Option<usize> {
+        self.inner.trees.len().checked_sub(node.tree + 1)
     }
 
     /// Returns what is at a path. No symbolic link is followed: a path through one does not exist.

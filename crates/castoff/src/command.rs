@@ -5,6 +5,8 @@ mod builds;
 mod call;
 mod check;
 mod copy;
+mod diff;
+mod explain;
 mod images;
 mod login;
 mod machine;
@@ -74,6 +76,8 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Sbom(args) => sbom::sbom(args, &context),
         Command::Builds(args) => builds::builds(args, &context),
         Command::Log(args) => builds::log(args, &context),
+        Command::Diff(args) => diff::diff(args, &context),
+        Command::Explain(args) => explain::explain(args, &context),
         Command::Why(args) => why::why(args, &context),
         Command::Tag(args) => images::tag(args, &context),
         Command::Rmi(args) => images::rmi(args, &context),

@@ -15,3 +15,6 @@ pub const DOCKER_USAGE: u8 = 125;
 
 /// The user interrupted the build.
 pub const INTERRUPTED: u8 = 130;
+
+/// `castoff diff` could not compare; its 1 says that there are differences, as with `diff`.
+pub const TROUBLE: u8 = 2;

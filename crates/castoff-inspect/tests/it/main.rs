@@ -1,6 +1,8 @@
 //! Start checks of images that are made here, with programs that the machine's C compiler makes.
 
 mod commands;
+mod diff;
+mod explain;
 mod kit;
 mod libraries;
 mod packages;

@@ -316,3 +316,35 @@ fn a_tar_that_contradicts_itself_is_read_like_an_unpacked_one() {
     check(&[&["d b", "f b/old 1"], &["d b", "f b/new 2", "w b"]], "b/ b/new=2");
     check(&[&["f b old"], &["w b", "f b new"]], "b=new");
 }
+
+#[test]
+fn a_walk_shows_what_the_layer_itself_says() {
+    let below = tar(&["d a", "f a/x 1", "f b 2"]);
+    let layer = tar(&["o a", "f a/new 12", "h a/link a/new", "w b", "f deep/er/c 3"]);
+    let mut lines = Vec::new();
+    let mut links = Vec::new();
+    layer
+        .walk(&mut |TreeEntry { entry, link, implied }| {
+            let mark = match entry.kind {
+                EntryKind::Directory { opaque: true } => "o",
+                EntryKind::Directory { .. } if implied => "i",
+                EntryKind::Directory { .. } => "d",
+                EntryKind::Whiteout => "w",
+                _ => "f",
+            };
+            lines.push(format!("{mark} {}", String::from_utf8_lossy(&entry.path)));
+            links.extend(link);
+        })
+        .unwrap();
+    let expected = ["o a", "w b", "i deep", "f a/link", "f a/new", "i deep/er", "f deep/er/c"];
+    assert_eq!(lines, expected);
+    assert_eq!(links.len(), 2);
+    assert_eq!(links[0], links[1]);
+    let view = View::new(vec![below, layer]);
+    let tree_of = |path: &[u8]| view.tree_of(&view.lookup(path).unwrap().unwrap());
+    assert_eq!((tree_of(b"a"), tree_of(b"a/new"), tree_of(b"deep/er/c")), (Some(1), Some(1), Some(1)));
+    assert_eq!(view.trees().count(), 2);
+    let view = View::new(vec![tar(&["f b 2"]), tar(&["d a"])]);
+    assert_eq!(view.tree_of(&view.lookup(b"b").unwrap().unwrap()), Some(0));
+    assert_eq!(View::empty().tree_of(&View::empty().lookup(b"").unwrap().unwrap()), None);
+}

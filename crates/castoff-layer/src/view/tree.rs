@@ -66,6 +66,17 @@ pub(super) struct Found {
     pub(super) implied: bool,
 }
 
+/// What a layer says of a path, whatever is below the layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// Its metadata, without extended attributes; a whiteout says that the path is gone.
+    pub entry: Entry,
+    /// Equal for the hard links of one file of the layer.
+    pub link: Option<(u64, u64)>,
+    /// Whether the layer has only the content of the directory, and not itself.
+    pub implied: bool,
+}
+
 type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl Tree {
@@ -80,6 +91,30 @@ impl Tree {
     /// Takes an uncompressed layer tar and its index.
     pub fn tar(file: File, index: Arc<TarIndex>) -> Tree {
         Tree::Tar { file: Arc::new(file), index }
+    }
+
+    /// Visits everything that the layer has, whiteouts included, a directory before what is in it and names in
+    /// their order. Opaque directories are marked as such.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn walk(&self, visit: &mut dyn FnMut(TreeEntry)) -> io::Result<()> {
+        // Directories still to do; a path is as deep as the layer has it, so no recursion.
+        let mut pending: Vec<Vec<u8>> = vec![Vec::new()];
+        while let Some(directory) = pending.pop() {
+            let mut found = self.list(&directory)?.unwrap_or_default();
+            found.sort_unstable_by(|left, right| left.entry.path.cmp(&right.entry.path));
+            let mut deeper = Vec::new();
+            for Found { mut entry, links, implied, .. } in found {
+                if let EntryKind::Directory { opaque } = &mut entry.kind {
+                    *opaque = self.is_opaque(&entry.path)?;
+                    deeper.push(entry.path.clone());
+                }
+                visit(TreeEntry { entry, link: links, implied });
+            }
+            pending.extend(deeper.into_iter().rev());
+        }
+        Ok(())
     }
 
     /// Returns whether it has no whiteouts and implies nothing.

@@ -49,3 +49,43 @@ pub struct WhyArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
 }
+
+/// `castoff diff`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DiffArgs {
+    /// The image before
+    #[arg(value_name = "IMAGE")]
+    pub before: String,
+    /// The image after
+    #[arg(value_name = "IMAGE")]
+    pub after: String,
+    /// Compare times of files, of the config and of the history, too
+    #[arg(long)]
+    pub times: bool,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}
+
+/// `castoff explain`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ExplainArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Tell of this path alone
+    #[arg(value_name = "/PATH")]
+    pub path: Option<String>,
+    /// List every file
+    #[arg(long, conflicts_with = "path")]
+    pub files: bool,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}

@@ -47,7 +47,7 @@ pub use commands::{
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
 pub use environment::Environment;
-pub use history::{BuildsArgs, LogArgs, WhyArgs};
+pub use history::{BuildsArgs, DiffArgs, ExplainArgs, LogArgs, WhyArgs};
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
 pub use place::{PlaceError, PlaceSpec};
 pub use request::{BuildRequest, PlanRequest, ProgressMode, RequestError, ValueError};
@@ -124,6 +124,10 @@ pub enum Command {
     Log(LogArgs),
     /// Say why a step of a build ran, or which steps a file is read by
     Why(WhyArgs),
+    /// Say where the files of an image came from, and what is in it in vain
+    Explain(ExplainArgs),
+    /// Compare two images: files, config and history
+    Diff(DiffArgs),
     /// Give an image another name
     Tag(TagArgs),
     /// Remove names of images

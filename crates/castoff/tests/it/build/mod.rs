@@ -15,6 +15,7 @@ mod devices;
 mod downloads;
 mod empty_registry;
 mod engines;
+mod explaining;
 mod failures;
 mod foreign;
 mod images;

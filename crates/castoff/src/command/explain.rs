@@ -1,0 +1,311 @@
+//! `castoff explain`.
+
+mod json;
+mod text;
+
+use castoff_inspect::explain::{Ledger, Maker, Origin, PackageCache, StageView, Tracer, package_caches};
+use castoff_oci::{Digest, Platform};
+use castoff_solver::{Bodies, Messenger, SnapshotLayer, World};
+use castoff_store::{BuildId, BuildImage, BuildRecord, LayerId, StepAction, Store};
+
+use super::Context;
+use crate::args::{ExplainArgs, ReportFormat};
+use crate::image::{self, Named};
+
+/// Files that are named without being asked for.
+const LARGEST: usize = 10;
+
+pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> anyhow::Result<u8> {
+    let session = context.session()?;
+    let world = &session.world;
+    let platform = super::platform(args.platform.as_deref())?;
+    let named = image::find(&world.store, &args.image, platform.as_ref())?;
+    let bodies = Bodies::new(world);
+    let (messenger, _events) = Messenger::channel();
+    let layers: Vec<SnapshotLayer> =
+        named.image(&bodies)?.layers.into_iter().map(|layer| SnapshotLayer::Stored(layer.id)).collect();
+    let view = bodies.view(&layers, &messenger)?;
+    let asked = args.path.as_deref().map(|path| castoff_graph::pattern::clean(path.as_bytes()));
+    let ledger = Ledger::take(&view, asked.as_deref())?;
+    let told = told(&named, world)?;
+    let mut stages = |step: usize| {
+        let told = told.build.as_ref()?;
+        stage_view(&told.record, step, world, &bodies, &messenger)
+    };
+    let mut explained = Explained {
+        name: &args.image,
+        named: &named,
+        instructions: instructions(&named, &told, layers.len()),
+        sizes: Vec::new(),
+        cast_off: None,
+        caches: package_caches(&ledger),
+        ledger,
+        told: &told,
+        origins: Vec::new(),
+    };
+    explained.weigh_stages(world)?;
+    let mut tracer = told.build.as_ref().map(|told| Tracer::new(&told.record, &world.store, &mut stages));
+    if let Some(path) = &asked {
+        let node = view.lookup(path)?;
+        if explained.ledger.story.is_empty() && node.is_none() {
+            anyhow::bail!("`/{}` is in no layer of the image", String::from_utf8_lossy(path));
+        }
+        let last = explained.ledger.story.iter().rev().find(|moment| moment.entry.is_some());
+        let origin = last.map(|moment| moment.layer).map(|layer| explained.origin(&mut tracer, layer, path));
+        let origin = origin.transpose()?.flatten();
+        return super::print(&match args.format {
+            ReportFormat::Json => format!("{:#}\n", json::path(&explained, path, origin.as_ref())),
+            ReportFormat::Text => text::path(&explained, path, origin.as_ref()),
+        });
+    }
+    explained.follow(&mut tracer, args.files)?;
+    super::print(&match args.format {
+        ReportFormat::Json => format!("{:#}\n", json::image(&explained, args.files)),
+        ReportFormat::Text if args.files => text::files(&explained),
+        ReportFormat::Text => text::image(&explained),
+    })
+}
+
+/// What is known of an image.
+struct Explained<'a> {
+    name: &'a str,
+    named: &'a Named,
+    ledger: Ledger,
+    instructions: Vec<Instruction>,
+    /// The bytes of the stages of its build.
+    sizes: Vec<StageSize>,
+    /// Bytes of layers that the build made or used and that the image does not have.
+    cast_off: Option<u64>,
+    caches: Vec<PackageCache>,
+    told: &'a Told,
+    /// Files whose origin is told, in the order in which they are shown.
+    origins: Vec<(Vec<u8>, Option<Origin>)>,
+}
+
+/// An entry of the image's history.
+struct Instruction {
+    /// As the history has it.
+    text: String,
+    /// The layer that it made, from the bottom.
+    layer: Option<usize>,
+    /// The step of the build that it was.
+    step: Option<usize>,
+}
+
+struct StageSize {
+    name: String,
+    bytes: u64,
+    /// Whether the image is this stage.
+    shipped: bool,
+}
+
+/// The build that an image came out of.
+struct Told {
+    build: Option<ToldBuild>,
+}
+
+struct ToldBuild {
+    id: BuildId,
+    record: BuildRecord,
+    image: BuildImage,
+}
+
+/// Finds the newest build that an image came out of.
+fn told(named: &Named, world: &World) -> anyhow::Result<Told> {
+    for id in world.store.build_ids()?.into_iter().rev() {
+        let Some(record) = world.store.build(&id)? else { continue };
+        let image = record
+            .images
+            .iter()
+            .find(|image| image.manifest == named.manifest.digest() || image.config == named.config.digest());
+        if let Some(image) = image.cloned() {
+            return Ok(Told { build: Some(ToldBuild { id, record, image }) });
+        }
+    }
+    Ok(Told { build: None })
+}
+
+/// Pairs the history of an image with its layers and with the steps of its build.
+fn instructions(named: &Named, told: &Told, layers: usize) -> Vec<Instruction> {
+    let history = &named.config.value().history;
+    let own = told.build.as_ref().map(|told| &told.image.history[..]).unwrap_or_default();
+    let inherited = history.len().saturating_sub(own.len());
+    let mut next = 0;
+    let mut instructions: Vec<Instruction> = history
+        .iter()
+        .enumerate()
+        .map(|(place, entry)| {
+            let layer = (!entry.empty_layer && next < layers).then_some(next);
+            next += usize::from(layer.is_some());
+            let step = place.checked_sub(inherited).and_then(|place| own.get(place).copied().flatten());
+            Instruction { text: entry.created_by.clone().unwrap_or_default(), layer, step }
+        })
+        .collect();
+    // A history may tell of fewer layers than there are.
+    instructions.extend((next..layers).map(|layer| Instruction {
+        text: String::new(),
+        layer: Some(layer),
+        step: None,
+    }));
+    instructions
+}
+
+impl Explained<'_> {
+    fn record(&self) -> Option<&BuildRecord> {
+        self.told.build.as_ref().map(|told| &told.record)
+    }
+
+    /// Returns the instruction that made a layer, by its place.
+    fn instruction_of(&self, layer: usize) -> Option<usize> {
+        self.instructions.iter().position(|instruction| instruction.layer == Some(layer))
+    }
+
+    /// Returns the step that made a layer.
+    fn step_of(&self, layer: usize) -> Option<usize> {
+        self.instruction_of(layer).and_then(|place| self.instructions[place].step)
+    }
+
+    /// Returns where a file of a layer came from, as far as the record of the build tells.
+    fn origin(
+        &self,
+        tracer: &mut Option<Tracer<'_>>,
+        layer: usize,
+        path: &[u8],
+    ) -> anyhow::Result<Option<Origin>> {
+        match (tracer, self.step_of(layer)) {
+            (Some(tracer), Some(step)) => Ok(Some(tracer.trace(step, path)?)),
+            (Some(_), None) => Ok(self.base().map(|reference| Origin {
+                through: Vec::new(),
+                maker: Maker::Image(reference),
+                path: path.to_vec(),
+            })),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Returns the image that the shipped stage stands on.
+    fn base(&self) -> Option<String> {
+        let told = self.told.build.as_ref()?;
+        let mut current = told.image.root;
+        while let Some(parent) = told.record.steps[current].parent {
+            current = parent;
+        }
+        match &told.record.steps[current].action {
+            StepAction::Image { reference, .. } => Some(reference.clone()),
+            _ => None,
+        }
+    }
+
+    /// Follows the largest files, or all.
+    fn follow(&mut self, tracer: &mut Option<Tracer<'_>>, all: bool) -> anyhow::Result<()> {
+        let mut files: Vec<(&Vec<u8>, u64, usize)> =
+            self.ledger.files.iter().map(|(path, file)| (path, file.size, file.layer)).collect();
+        if !all {
+            files.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(right.0)));
+            files.truncate(LARGEST);
+        }
+        let mut origins = Vec::with_capacity(files.len());
+        for (path, _, layer) in files {
+            origins.push((path.clone(), self.origin(tracer, layer, path)?));
+        }
+        self.origins = origins;
+        Ok(())
+    }
+
+    /// Weighs each stage of the build, and what of them the image does not have.
+    fn weigh_stages(&mut self, world: &World) -> anyhow::Result<()> {
+        let Some(told) = &self.told.build else { return Ok(()) };
+        let mut all = std::collections::BTreeMap::new();
+        let mut sizes = Vec::new();
+        let platform: Option<Platform> = told.image.platform.parse().ok();
+        let of_platform = |name: &str| name.parse().ok() == platform;
+        for stage in told.record.stages.iter().filter(|stage| of_platform(&stage.platform)) {
+            let layers = stage_layers(&told.record, stage.root, &world.store);
+            sizes.push(StageSize {
+                name: stage.name.clone(),
+                bytes: layers.iter().map(|(_, size)| size).sum(),
+                shipped: stage.root == told.image.root,
+            });
+            all.extend(layers);
+        }
+        for (layer, _) in stage_layers(&told.record, told.image.root, &world.store) {
+            all.remove(&layer);
+        }
+        self.cast_off = Some(all.values().sum());
+        self.sizes = sizes;
+        Ok(())
+    }
+}
+
+/// Returns the steps that a step's file system consists of, the base first.
+fn chain(record: &BuildRecord, step: usize) -> Vec<usize> {
+    let mut chain: Vec<usize> =
+        std::iter::successors(Some(step), |step| record.steps[*step].parent).collect();
+    chain.reverse();
+    chain
+}
+
+/// Returns the layers of a step's file system and their bytes, as far as they are known.
+fn stage_layers(record: &BuildRecord, step: usize, store: &Store) -> Vec<(String, u64)> {
+    let mut layers = Vec::new();
+    for place in chain(record, step) {
+        let step = &record.steps[place];
+        if let StepAction::Image { manifest, .. } = &step.action
+            && let Ok(named) = image::find(store, &manifest.to_string(), None)
+        {
+            let descriptors = named.manifest.value().layers.iter();
+            for (diff_id, descriptor) in named.config.value().rootfs.diff_ids.iter().zip(descriptors) {
+                let id = LayerId::of_diff(*diff_id);
+                let size = store.layer_diff(&id).map_or(descriptor.size, |diff| diff.size);
+                layers.push((id.to_string(), size));
+            }
+        }
+        if let Some(layer) = &step.layer {
+            let known = || store.layer_diff(layer).map(|diff| diff.size);
+            layers.push((layer.to_string(), step.bytes.or_else(known).unwrap_or_default()));
+        }
+    }
+    layers
+}
+
+/// Returns the file system of a step, when all its layers are on this machine.
+fn stage_view(
+    record: &BuildRecord,
+    step: usize,
+    world: &World,
+    bodies: &Bodies<'_>,
+    messenger: &Messenger,
+) -> Option<StageView> {
+    let mut layers = Vec::new();
+    let mut makers = Vec::new();
+    for place in chain(record, step) {
+        let step = &record.steps[place];
+        match &step.action {
+            StepAction::Image { manifest, .. } => {
+                let named = image::find(&world.store, &manifest.to_string(), None).ok()?;
+                for layer in named.image(bodies).ok()?.layers {
+                    layers.push(layer.id);
+                    makers.push(None);
+                }
+            }
+            StepAction::Local { .. } => return None,
+            _ => {}
+        }
+        if let Some(layer) = &step.layer {
+            layers.push(layer.clone());
+            makers.push(Some(place));
+        }
+    }
+    if !layers.iter().all(|layer| bodies.is_present(layer)) {
+        return None;
+    }
+    let layers: Vec<SnapshotLayer> = layers.into_iter().map(SnapshotLayer::Stored).collect();
+    // What cannot be read is as good as gone: the rest is told all the same.
+    let view = bodies.view(&layers, messenger).ok()?;
+    Some(StageView { view, makers })
+}
+
+/// Returns the digests by which an image is known.
+fn identity(named: &Named) -> (Digest, Digest) {
+    (named.id(), named.manifest.digest())
+}
