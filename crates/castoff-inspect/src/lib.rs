@@ -28,5 +28,6 @@ pub mod explain;
 pub mod packages;
 mod seekable;
 mod start;
+mod tables;
 
 pub use start::{Certainty, Finding, Rule, StartCheck, User, Wanted};

@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use super::{Collection, Finding, PackageKind, purl};
 use crate::seekable::Seekable;
+use crate::tables;
 
 /// Larger sections are not read.
 const SECTION_LIMIT: u64 = 16 << 20;
 /// More than this comes out of no list of crates.
 const CRATES_LIMIT: u64 = 16 << 20;
-/// Larger tables of sections are none.
-const SECTIONS_LIMIT: usize = 4096;
+/// The names of a program's sections are shorter.
+const NAMES_LIMIT: u64 = 1 << 20;
 
 /// Reads what a file tells if it is a program.
 pub(super) fn program(view: &View, node: &Node, found: &mut Collection) -> Result<(), ViewError> {
@@ -37,7 +38,7 @@ pub(super) fn program(view: &View, node: &Node, found: &mut Collection) -> Resul
         Some(&elf::ELFCLASS32) => sections::<FileHeader32<Endianness>, _>(&cache),
         _ => return Ok(()),
     };
-    let Ok(sections) = sections else { return Ok(()) };
+    let Some(sections) = sections else { return Ok(()) };
     if let Some(info) = sections.go {
         match go_modules(&info) {
             Some((version, modules)) => go(path, version, modules, found),
@@ -52,33 +53,37 @@ pub(super) fn program(view: &View, node: &Node, found: &mut Collection) -> Resul
     Ok(())
 }
 
+/// What the sections hold; what is too large or not in the file is as an empty section, which is damaged.
 #[derive(Default)]
 struct Sections {
     go: Option<Vec<u8>>,
     crates: Option<Vec<u8>>,
 }
 
-fn sections<'data, H, R>(data: R) -> object::read::Result<Sections>
+fn sections<'data, H, R>(data: R) -> Option<Sections>
 where
     H: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
 {
-    let header = H::parse(data)?;
-    let endian = header.endian()?;
-    let table = header.sections(endian, data)?;
+    let header = H::parse(data).ok()?;
+    let endian = header.endian().ok()?;
+    let headers = tables::sections(header, endian, data)?;
+    let names = headers.get(usize::try_from(header.shstrndx(endian, data).ok()?).ok()?)?;
+    let names = tables::strings(tables::content::<H, R>(names, endian, data, NAMES_LIMIT)?);
     let mut found = Sections::default();
-    for section in table.iter().take(SECTIONS_LIMIT) {
-        let wanted = match table.section_name(endian, section) {
+    for section in headers {
+        let wanted = match section.name(endian, names) {
             Ok(b".go.buildinfo") => &mut found.go,
             Ok(b".dep-v0") => &mut found.crates,
             _ => continue,
         };
-        let size: u64 = section.sh_size(endian).into();
-        if size <= SECTION_LIMIT {
-            *wanted = Some(section.data(endian, data)?.to_vec());
+        // Of several of one name the first counts: a hostile file has as many as fit.
+        if wanted.is_none() {
+            let content = tables::content::<H, R>(section, endian, data, SECTION_LIMIT);
+            *wanted = Some(content.unwrap_or_default().to_vec());
         }
     }
-    Ok(found)
+    Some(found)
 }
 
 /// Returns the version of Go and the text about the modules (debug/buildinfo of Go).
@@ -181,4 +186,34 @@ fn crates(path: &[u8], list: &[u8], found: &mut Collection) -> Option<()> {
         );
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use object::elf::FileHeader64;
+
+    use super::sections;
+    use crate::tables::made::{Made, Metered};
+
+    #[test]
+    fn sections_of_one_name_are_read_once() {
+        let mut file = Made::new(vec![7; 1 << 16]);
+        for place in 0..2000 {
+            file.section(".dep-v0", 1, place, 50_000);
+        }
+        let bytes = file.bytes();
+        let metered = Metered::new(&bytes);
+        let found = sections::<FileHeader64<_>, _>(&metered).unwrap();
+        assert_eq!(found.crates.unwrap().len(), 50_000);
+        assert!(metered.read() < 4 * bytes.len() as u64, "{} bytes", metered.read());
+    }
+
+    #[test]
+    fn a_section_that_is_not_in_the_file_is_a_damaged_one() {
+        let mut file = Made::new(vec![7; 64]);
+        file.section(".dep-v0", 1, 0, 1 << 40);
+        file.section(".go.buildinfo", 1, 1 << 40, 2);
+        let found = sections::<FileHeader64<_>, _>(file.bytes().as_slice()).unwrap();
+        assert_eq!((found.crates, found.go), (Some(Vec::new()), Some(Vec::new())));
+    }
 }
