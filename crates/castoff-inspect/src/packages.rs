@@ -146,7 +146,8 @@ impl Collection {
     /// Adds a package that `path` tells of; one that is known already is there at a further place.
     fn add(&mut self, path: &[u8], finding: &Finding<'_>) {
         let longest = [finding.namespace, finding.name, finding.full_name, finding.version];
-        if finding.name.is_empty() || longest.iter().any(|text| text.len() > NAME_LIMIT) {
+        let mut longest = longest.into_iter().chain(finding.qualifiers.iter().map(|(_, value)| *value));
+        if finding.name.is_empty() || longest.any(|text| text.len() > NAME_LIMIT) {
             return self.leave(path, "a name or version that is none");
         }
         if self.packages.len() >= PACKAGES_LIMIT {

@@ -1,6 +1,6 @@
 //! The packages of dpkg: `status` (deb-control(5), dpkg-query(1)) and what a package's `copyright` states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use castoff_layer::{View, ViewError};
 
@@ -20,6 +20,8 @@ pub(super) fn status(
         Some(distribution) => (distribution.id.clone(), distribution.qualifier()),
         None => ("debian".to_owned(), String::new()),
     };
+    // A hostile file has one package a million times.
+    let mut licences: BTreeMap<&str, Option<String>> = BTreeMap::new();
     for paragraph in paragraphs(text) {
         let [mut name, mut version, mut architecture, mut source, mut status] = [""; 5];
         for (key, value) in paragraph {
@@ -40,7 +42,9 @@ pub(super) fn status(
             || source.to_owned(),
             |(source, version)| format!("{source}@{}", version.trim_matches(['(', ')'])),
         );
-        let licence = licence(view, name)?;
+        if !licences.contains_key(name) {
+            licences.insert(name, licence(view, name)?);
+        }
         found.add(
             path,
             &Finding {
@@ -50,7 +54,7 @@ pub(super) fn status(
                 full_name: name,
                 version,
                 qualifiers: &[("arch", architecture), ("distro", &distro), ("upstream", &source)],
-                licence: licence.as_deref(),
+                licence: licences[name].as_deref(),
             },
         );
     }

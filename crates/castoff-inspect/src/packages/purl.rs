@@ -1,4 +1,5 @@
-//! Package URLs: `pkg:type/namespace/name@version?qualifiers` (purl specification).
+//! Package URLs: `pkg:type/namespace/name@version?qualifiers` (purl specification, and its definitions of types,
+//! which say whose names are in lower case).
 
 use super::{Finding, PackageKind};
 
@@ -7,7 +8,13 @@ pub(super) fn purl(finding: &Finding<'_>) -> String {
     let mut purl = format!("pkg:{}", finding.kind.name());
     for part in finding.namespace.split('/').chain([finding.name]).filter(|part| !part.is_empty()) {
         purl.push('/');
-        encode(part, &mut purl);
+        match finding.kind {
+            PackageKind::Apk | PackageKind::Deb | PackageKind::Go | PackageKind::Npm => {
+                encode(&part.to_lowercase(), &mut purl);
+            }
+            // Of Python's the name was normalised.
+            PackageKind::Cargo | PackageKind::Maven | PackageKind::Python => encode(part, &mut purl),
+        }
     }
     if !finding.version.is_empty() {
         purl.push('@');

@@ -30,7 +30,8 @@ pub fn document(inventory: &Inventory, subject: &Subject) -> Value {
             "summary": distribution.name,
             "downloadLocation": "NOASSERTION",
             "filesAnalyzed": false,
-            "primaryPackagePurpose": "OPERATING-SYSTEM",
+            // With a dash in the text of the specification, and so in its schema.
+            "primaryPackagePurpose": "OPERATING_SYSTEM",
         }));
         relationships.push(contains("SPDXRef-OperatingSystem"));
     }
@@ -109,7 +110,7 @@ fn described(package: &Package, id: &str, extracted: &mut BTreeMap<String, Strin
 /// Returns a licence as a document may have it: an expression of SPDX as it is, other words by a name of the
 /// document's own.
 fn declared(licence: &str, extracted: &mut BTreeMap<String, String>) -> String {
-    if ::spdx::Expression::parse(licence).is_ok() {
+    if is_self_contained(licence) {
         return licence.to_owned();
     }
     let readable: String = licence
@@ -122,6 +123,16 @@ fn declared(licence: &str, extracted: &mut BTreeMap<String, String>) -> String {
     let id = format!("LicenseRef-{}-{}", readable.trim_matches('-'), &digest[..8]);
     extracted.insert(id.clone(), licence.to_owned());
     id
+}
+
+/// Returns whether a text is an expression of SPDX's own licences: what others are, a document would have to say.
+fn is_self_contained(licence: &str) -> bool {
+    ::spdx::Expression::parse(licence).is_ok_and(|expression| {
+        expression.requirements().all(|part| {
+            part.req.license.id().is_some()
+                && part.req.addition.as_ref().is_none_or(|addition| addition.id().is_some())
+        })
+    })
 }
 
 fn reference(purl: &str) -> Value {

@@ -206,7 +206,7 @@ fn go_section(modules: &str) -> Vec<u8> {
 #[test]
 fn go_programs_tell_their_modules() {
     let modules = "path\texample.com/app\nmod\texample.com/app\t(devel)\t\n\
-                   dep\tgithub.com/a/b\tv1.0.0\th1:x=\ndep\tgithub.com/c/d/v2\tv2.0.0\n\
+                   dep\tgithub.com/A/b\tv1.0.0\th1:x=\ndep\tgithub.com/c/d/v2\tv2.0.0\n\
                    =>\tgithub.com/e/f\tv2.1.0\th1:y=\ndep\tg.org/h\tv1.0.0\n=>\t../h\t\nbuild\t-compiler=gc\n";
     let compiler = Compiler::new();
     let program = with_section(&compiler, "app", ".go.buildinfo", &go_section(modules));
@@ -283,6 +283,52 @@ fn a_bomb_in_an_archive_is_not_swallowed() {
     assert_eq!(found.unread[0].reason, "too large");
 }
 
+/// The files of an archive may be the same compressed bytes.
+#[test]
+fn archives_that_share_their_bytes_are_not_read_for_ever() {
+    let zeros = vec![0; 60 << 20];
+    let one = archive(&[("inner.jar", &zeros)]);
+    // The end, the list, and what is before it: APPNOTE.TXT 4.3.16, 4.3.12.
+    let end = one.len() - 22;
+    let list = u32::from_le_bytes(one[end + 16..end + 20].try_into().unwrap()) as usize;
+    let (files, entry, mut tail) = (&one[..list], &one[list..end], one[end..].to_vec());
+    let mut many = files.to_vec();
+    for place in 0..100_u8 {
+        let mut entry = entry.to_vec();
+        // Another name, of the same length.
+        entry[46..48].copy_from_slice(&[b'a' + place / 26, b'a' + place % 26]);
+        many.extend(entry);
+    }
+    tail[8..10].copy_from_slice(&100_u16.to_le_bytes());
+    tail[10..12].copy_from_slice(&100_u16.to_le_bytes());
+    tail[12..16].copy_from_slice(&((entry.len() * 100) as u32).to_le_bytes());
+    many.extend(tail);
+    let found = scan(&image().file("/app.jar", 0o644, many).view()).unwrap();
+    assert_eq!(found.unread.last().unwrap().path, "/app.jar");
+    assert_eq!(found.unread.last().unwrap().reason, "more than 512 MiB in it");
+    assert!(found.unread.len() < 20, "{} archives were read", found.unread.len());
+}
+
+#[test]
+fn an_archive_of_too_many_files_is_not_read() {
+    let mut bytes = archive(&[("META-INF/maven/a/b/pom.properties", b"artifactId=b\n")]);
+    bytes.splice(0..0, b"PK\x01\x02".repeat(200_001));
+    let found = scan(&image().file("/app.jar", 0o644, bytes).view()).unwrap();
+    assert_eq!(found.packages, []);
+    assert_eq!(found.unread[0].reason, "more than 200000 files");
+}
+
+#[test]
+fn what_is_too_long_for_a_package_is_none() {
+    let status = |architecture: &str| {
+        format!("Package: a\nStatus: install ok installed\nArchitecture: {architecture}\nVersion: 1\n")
+    };
+    let image = image().file("/var/lib/dpkg/status", 0o644, status(&"x".repeat(10_000)));
+    let found = scan(&image.view()).unwrap();
+    assert_eq!(found.packages, []);
+    assert_eq!(found.unread[0].reason, "a name or version that is none");
+}
+
 fn subject() -> Subject {
     Subject {
         name: "registry.example/app:1".to_owned(),
@@ -299,10 +345,12 @@ fn documents_are_equal_for_equal_images_and_name_every_package() {
         .file("/etc/os-release", 0o644, DEBIAN)
         .file("/var/lib/dpkg/status", 0o644, STATUS)
         .file("/site/a.egg-info", 0o644, "Name: a\nVersion: 1\nLicense: Some words, and more\n")
-        .file("/site/b.egg-info", 0o644, "Name: b\nVersion: 1\nLicense: MIT OR Apache-2.0\n");
+        .file("/site/b.egg-info", 0o644, "Name: b\nVersion: 1\nLicense: MIT OR Apache-2.0\n")
+        .file("/site/c.egg-info", 0o644, "Name: c\nVersion: 1\nLicense: MIT AND LicenseRef-theirs\n");
     let inventory = scan(&image.view()).unwrap();
     let spdx = spdx::document(&inventory, &subject());
     assert_eq!(spdx, spdx::document(&scan(&image.view()).unwrap(), &subject()));
+    is_spdx(&spdx);
     let purls = |packages: &Value, of: &dyn Fn(&Value) -> Value| -> Vec<String> {
         packages
             .as_array()
@@ -318,9 +366,12 @@ fn documents_are_equal_for_equal_images_and_name_every_package() {
     let licences: Vec<&Value> =
         spdx["packages"].as_array().unwrap().iter().map(|package| &package["licenseDeclared"]).collect();
     assert!(licences.iter().any(|licence| **licence == "MIT OR Apache-2.0"), "{licences:?}");
-    let own = &spdx["hasExtractedLicensingInfos"][0];
-    assert_eq!(own["extractedText"], "Some words, and more");
-    assert!(licences.contains(&&own["licenseId"]));
+    // Words, and an expression of a licence that only its author knows (SPDX 2.3, 10.1).
+    let own = spdx["hasExtractedLicensingInfos"].as_array().unwrap();
+    let mut texts: Vec<&str> = own.iter().map(|own| own["extractedText"].as_str().unwrap()).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["MIT AND LicenseRef-theirs", "Some words, and more"]);
+    assert!(own.iter().all(|own| licences.contains(&&own["licenseId"])));
     // Every element that a relationship names is there, each id once.
     let mut ids: Vec<String> = purls(&spdx["packages"], &|package| package["SPDXID"].clone());
     let related: Vec<String> =
@@ -336,6 +387,105 @@ fn documents_are_equal_for_equal_images_and_name_every_package() {
     // Another image has other documents.
     let other = Subject { name: "other".to_owned(), ..subject() };
     assert_ne!(spdx["documentNamespace"], spdx::document(&inventory, &other)["documentNamespace"]);
+}
+
+/// Checks the parts of an SPDX document that castoff writes: fields, which of them there must be, and values of
+/// closed sets (SPDX 2.3, its JSON schema).
+fn is_spdx(document: &Value) {
+    #[track_caller]
+    fn has(object: &Value, required: &[&str], optional: &[&str]) {
+        let object = object.as_object().unwrap();
+        assert!(required.iter().all(|field| object.contains_key(*field)), "{object:?}");
+        let known =
+            |field: &&String| required.contains(&field.as_str()) || optional.contains(&field.as_str());
+        assert_eq!(object.keys().find(|field| !known(field)), None, "{object:?}");
+    }
+    fn each<'a>(object: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+        object[field].as_array().into_iter().flatten()
+    }
+    has(
+        document,
+        &["SPDXID", "creationInfo", "dataLicense", "name", "spdxVersion", "documentNamespace"],
+        &["packages", "relationships", "hasExtractedLicensingInfos"],
+    );
+    let fixed = ["SPDXID", "dataLicense", "spdxVersion"].map(|field| document[field].as_str().unwrap());
+    assert_eq!(fixed, ["SPDXRef-DOCUMENT", "CC0-1.0", "SPDX-2.3"]);
+    // 6.5: an absolute URI without a fragment.
+    let namespace = document["documentNamespace"].as_str().unwrap();
+    assert!(namespace.starts_with("https://") && !namespace.contains('#'), "{namespace}");
+    let creation = &document["creationInfo"];
+    has(creation, &["created", "creators"], &["comment"]);
+    let created = creation["created"].as_str().unwrap();
+    assert!(created.len() == 20 && created.ends_with('Z'), "6.9: whole seconds of UTC: {created}");
+    for creator in each(creation, "creators") {
+        let kind = creator.as_str().unwrap().split(": ").next().unwrap();
+        assert!(["Person", "Organization", "Tool"].contains(&kind), "{creator}");
+    }
+    let is_id = |id: &Value| {
+        let rest = id.as_str().unwrap().strip_prefix("SPDXRef-").unwrap();
+        let valid = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        assert!(valid && !rest.is_empty(), "{id}");
+    };
+    let purposes = [
+        "OTHER",
+        "INSTALL",
+        "ARCHIVE",
+        "FIRMWARE",
+        "APPLICATION",
+        "FRAMEWORK",
+        "LIBRARY",
+        "CONTAINER",
+        "SOURCE",
+        "DEVICE",
+        "OPERATING_SYSTEM",
+        "FILE",
+    ];
+    for package in each(document, "packages") {
+        has(
+            package,
+            &["SPDXID", "downloadLocation", "name"],
+            &[
+                "versionInfo",
+                "summary",
+                "filesAnalyzed",
+                "primaryPackagePurpose",
+                "licenseConcluded",
+                "licenseDeclared",
+                "copyrightText",
+                "sourceInfo",
+                "externalRefs",
+                "checksums",
+            ],
+        );
+        is_id(&package["SPDXID"]);
+        assert!(package["filesAnalyzed"] == false, "7.8: else there would be a verification code");
+        if let Some(purpose) = package["primaryPackagePurpose"].as_str() {
+            assert!(purposes.contains(&purpose), "{purpose}");
+        }
+        for reference in each(package, "externalRefs") {
+            has(reference, &["referenceCategory", "referenceType", "referenceLocator"], &[]);
+            assert_eq!(
+                (&reference["referenceCategory"], &reference["referenceType"]),
+                (&"PACKAGE-MANAGER".into(), &"purl".into())
+            );
+        }
+        for checksum in each(package, "checksums") {
+            has(checksum, &["algorithm", "checksumValue"], &[]);
+            assert_eq!(
+                (&checksum["algorithm"], checksum["checksumValue"].as_str().unwrap().len()),
+                (&"SHA256".into(), 64)
+            );
+        }
+    }
+    for relationship in each(document, "relationships") {
+        has(relationship, &["spdxElementId", "relatedSpdxElement", "relationshipType"], &[]);
+        is_id(&relationship["spdxElementId"]);
+        assert!(["DESCRIBES", "CONTAINS"].contains(&relationship["relationshipType"].as_str().unwrap()));
+    }
+    for licence in each(document, "hasExtractedLicensingInfos") {
+        has(licence, &["extractedText", "licenseId"], &["name"]);
+        assert!(licence["licenseId"].as_str().unwrap().starts_with("LicenseRef-"), "{licence}");
+    }
 }
 
 proptest! {
@@ -360,7 +510,7 @@ proptest! {
             .file("/a.jar", 0o644, jar)
             .file("/elf", 0o755, elf);
         let found = scan(&image.view()).unwrap();
-        spdx::document(&found, &subject());
+        is_spdx(&spdx::document(&found, &subject()));
         cyclonedx::document(&found, &subject());
     }
 
