@@ -49,6 +49,8 @@ pub struct Stage {
     pub from: From,
     /// Instructions in order.
     pub instructions: Vec<Instruction>,
+    /// Offsets of errors of instructions, ascending; those instructions are missing or not whole.
+    pub holes: Vec<u32>,
 }
 
 /// A FROM line (D-112).

@@ -32,7 +32,7 @@ macro_rules! keywords {
         }
 
         impl Keyword {
-            const ALL: &[Keyword] = &[$(Keyword::$variant),*];
+            pub(crate) const ALL: &[Keyword] = &[$(Keyword::$variant),*];
 
             /// Returns the keyword in upper case.
             pub fn name(self) -> &'static str {

@@ -7,10 +7,13 @@ use crate::instruction::{self, Keyword, Statement};
 use crate::lines::{Item, Joined, Lines, Logical, next_item, offset};
 use crate::scope::{MOST, Scope};
 use crate::words::{Json, json, trim};
-use crate::{Diagnostic, Dockerfile, Instruction, Severity, Span, Stage};
+use crate::{Diagnostic, Dockerfile, Instruction, Severity, Span, Stage, suggest};
 
 /// Longest file that is read, in bytes. BuildKit refuses files long before this.
 const LONGEST: usize = 16 << 20;
+
+/// What is wrong with a here-document that takes the rest of the file.
+const UNTERMINATED: &str = "unterminated heredoc";
 
 /// What a trigger cannot be (D-267).
 pub(crate) const NO_TRIGGERS: &[Keyword] = &[Keyword::From, Keyword::OnBuild, Keyword::Maintainer];
@@ -25,12 +28,20 @@ pub struct Parsed {
     pub source: String,
     /// Findings, by place in the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// Whether more may be missing in the tree than [`Stage::holes`] say: a FROM, an argument of all stages, or
+    /// what a here-document without an end has swallowed.
+    pub torn: bool,
 }
 
 impl Parsed {
     /// Whether a finding stops the build.
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.errors().next().is_some()
+    }
+
+    /// Returns the findings that stop the build.
+    pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)
     }
 }
 
@@ -39,7 +50,8 @@ impl Parsed {
 pub fn parse(source: &[u8]) -> Parsed {
     if let Some(message) = unreadable(source) {
         let dockerfile = empty_dockerfile('\\');
-        return Parsed { dockerfile, source: String::new(), diagnostics: vec![whole_file(message, None)] };
+        let diagnostics = vec![whole_file(message, None)];
+        return Parsed { dockerfile, source: String::new(), diagnostics, torn: true };
     }
     let (text, invalid) = decode(source);
     let directives = read_directives(&text);
@@ -50,15 +62,16 @@ pub fn parse(source: &[u8]) -> Parsed {
             ..empty_dockerfile(directives.escape)
         },
         invalid,
+        torn: directives.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error),
         diagnostics: directives.diagnostics,
         instructions: 0,
         homeless: false,
     };
     file.read(&text, directives.last_line);
     file.finish();
-    let File { dockerfile, mut diagnostics, .. } = file;
+    let File { dockerfile, mut diagnostics, torn, .. } = file;
     diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
-    Parsed { dockerfile, source: text, diagnostics }
+    Parsed { dockerfile, source: text, diagnostics, torn }
 }
 
 /// Parses the text of one trigger as ONBUILD stores it (D-266), here-document bodies included. Spans
@@ -97,6 +110,8 @@ struct File {
     instructions: usize,
     /// Whether an instruction outside every stage was reported.
     homeless: bool,
+    /// [`Parsed::torn`].
+    torn: bool,
 }
 
 impl File {
@@ -120,12 +135,15 @@ impl File {
                         continue;
                     }
                     self.instructions += 1;
+                    let before = self.diagnostics.len();
                     let statement = statement(&logical, &mut lines, escape, &[], &mut self.diagnostics);
                     self.check_encoding(&logical, &lines);
                     if let Some(statement) = statement {
                         self.add(statement, comments);
                     }
+                    self.tear(&logical, before);
                     if self.diagnostics.len() >= MOST {
+                        self.torn = true;
                         break;
                     }
                 }
@@ -133,11 +151,28 @@ impl File {
         }
     }
 
+    /// Notes what an instruction leaves that had errors, those after the first ones.
+    fn tear(&mut self, logical: &Logical, before: usize) {
+        let is_error = |diagnostic: &&Diagnostic| diagnostic.severity == Severity::Error;
+        let errors = || self.diagnostics[before..].iter().filter(is_error);
+        let Some(start) = errors().map(|error| error.span.start).min() else { return };
+        let has_swallowed = errors().any(|error| error.message == UNTERMINATED);
+        let joined = &logical.joined;
+        let head = split_head(&joined.text, trim(&joined.text, 0..joined.text.len()), self.dockerfile.escape);
+        let written = &joined.text[head.keyword];
+        let keyword = Keyword::parse(written).map(Keyword::name);
+        let meant = keyword.or_else(|| suggest(written, Keyword::ALL.iter().map(|keyword| keyword.name())));
+        match self.dockerfile.stages.last_mut() {
+            Some(stage) if meant != Some("FROM") && !has_swallowed => stage.holes.push(start),
+            _ => self.torn = true,
+        }
+    }
+
     fn add(&mut self, statement: Statement, comments: Vec<String>) {
         match (statement, self.dockerfile.stages.last_mut()) {
             (Statement::From(mut from), _) => {
                 from.comments = comments;
-                self.dockerfile.stages.push(Stage { from, instructions: Vec::new() });
+                self.dockerfile.stages.push(Stage { from, instructions: Vec::new(), holes: Vec::new() });
             }
             (Statement::Instruction(mut instruction), Some(stage)) => {
                 instruction.comments = comments;
@@ -183,6 +218,7 @@ impl File {
     }
 
     fn finish(&mut self) {
+        self.torn |= self.dockerfile.stages.is_empty();
         if self.instructions == 0 {
             let message = "file with no instructions";
             self.diagnostics.push(whole_file(message, Some("the first instruction is usually FROM")));
@@ -233,7 +269,7 @@ fn read_heredocs(scope: &mut Scope<'_>, head: &Head, lines: &mut Lines<'_>) -> b
         let Some(found) = found else {
             let delimiter = crate::scope::shown(&delimiter);
             let hint = format!("a line that holds exactly `{delimiter}` must follow");
-            scope.error_with_hint(range, "unterminated heredoc", &hint);
+            scope.error_with_hint(range, UNTERMINATED, &hint);
             return false;
         };
         scope.heredocs.push(found);

@@ -30,6 +30,16 @@ pub enum Reaching {
     AllStages,
 }
 
+impl Reaching {
+    /// Returns the stages that are looked at with all that they need.
+    pub(crate) fn roots(self, survey: &Survey<'_>) -> Vec<usize> {
+        match self {
+            Reaching::Target => vec![survey.target],
+            Reaching::AllStages => (0..survey.stages.len()).collect(),
+        }
+    }
+}
+
 /// What a check found.
 #[derive(Debug, Clone, Default)]
 pub struct Examined {
@@ -67,15 +77,12 @@ impl Planner {
         for platform in self.options.targets() {
             let survey = match Survey::new(&self.dockerfile, &self.options, platform) {
                 Ok(survey) => survey,
-                Err(diagnostics) => {
+                Err(errors) => {
+                    let diagnostics = self.mistakes(errors, reaching);
                     return CheckStep::Done(Box::new(Examined { diagnostics, ..Examined::default() }));
                 }
             };
-            let roots = match reaching {
-                Reaching::Target => vec![survey.target],
-                Reaching::AllStages => (0..survey.stages.len()).collect(),
-            };
-            let mut reached = match reach(&survey, roots, &self.answers) {
+            let mut reached = match reach(&survey, reaching.roots(&survey), &self.answers) {
                 Ok(reached) => reached,
                 Err(error) => {
                     let diagnostics = vec![error];

@@ -14,6 +14,7 @@ mod signal;
 mod sources;
 mod unused;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use castoff_dockerfile::expand::{ExpandOptions, expand};
@@ -146,6 +147,8 @@ struct StageLowering<'a, 'b> {
     ignore_cache: bool,
     /// Whether this stage had a CMD of its own (D-181).
     cmd_set: bool,
+    /// Whether the instruction has used a variable of which it is not known whether it is set.
+    is_uncertain: Cell<bool>,
 }
 
 /// An instruction and the place at which its findings are reported.
@@ -192,6 +195,7 @@ impl<'a> Lowering<'a> {
             index: 0,
         };
         let state = match from::base(self, stage, &mut names) {
+            _ if stage.is_broken => from::unknown_base(self, stage),
             Ok(state) => state,
             Err(error) => {
                 self.fail(error)?;
@@ -199,15 +203,40 @@ impl<'a> Lowering<'a> {
             }
         };
         let ignore_cache = survey.options.ignores_cache(stage.name.as_deref());
-        let mut lowering = StageLowering { plan: self, index, state, names, ignore_cache, cmd_set: false };
+        let mut lowering = StageLowering {
+            plan: self,
+            index,
+            state,
+            names,
+            ignore_cache,
+            cmd_set: false,
+            is_uncertain: Cell::new(false),
+        };
         let triggers = triggers.iter().map(|trigger| (trigger, Some(stage.place())));
         let own = stage.syntax.instructions.iter().map(|instruction| (instruction, None));
+        let mut holes = stage.syntax.holes.iter().peekable();
         for (instruction, trigger) in triggers.chain(own) {
+            // What an instruction would have set that could not be read is not to be missed below.
+            let mut is_whole = true;
+            while let Some(hole) = holes.next_if(|hole| trigger.is_none() && **hole < instruction.span.end) {
+                lowering.state.scope.blind();
+                is_whole &= *hole < instruction.span.start;
+            }
+            if !is_whole {
+                continue;
+            }
+            lowering.is_uncertain.set(false);
             if let Err(error) = lowering.counted(Here { instruction, trigger }) {
-                lowering.plan.fail(error)?;
+                // What depends on a variable that nobody knows may be right.
+                if !lowering.is_uncertain.get() || lowering.plan.budget.is_spent() {
+                    lowering.plan.fail(error)?;
+                }
                 // What it would have set is not to be missed below.
                 lowering.state.scope.open();
             }
+        }
+        if holes.next().is_some() {
+            lowering.state.scope.blind();
         }
         Some(lowering.state)
     }
@@ -313,10 +342,19 @@ impl StageLowering<'_, '_> {
         }
     }
 
+    /// Returns the value of a variable that an expansion asks for.
+    fn variable(&self, name: &str) -> Option<String> {
+        let value = self.state.scope.get(name).map(str::to_owned);
+        if value.is_none() && self.state.scope.is_blind() {
+            self.is_uncertain.set(true);
+        }
+        value
+    }
+
     /// Expands a word with the stage's variables (D-060), and reports the names that are nowhere set.
     fn word(&mut self, here: Here<'_>, word: &Spanned<String>) -> Checked<String> {
         let place = here.at(word);
-        let variable = |name: &str| self.state.scope.get(name).map(str::to_owned);
+        let variable = |name: &str| self.variable(name);
         let escape = self.plan.survey.dockerfile.escape;
         let options = ExpandOptions { escape, variable: &variable, quotes: true };
         let expanded = expand(&word.value, &options).map_err(|error| place.error(error.to_string()))?;

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use castoff_dockerfile::{Diagnostic, Dockerfile, Span};
+use castoff_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
 use castoff_graph::{BuildGraph, ImageOutput, SourceOp, VertexId};
 use castoff_oci::{Digest, ImageConfig, Platform, Reference};
 
 use crate::PlanOptions;
+use crate::check::Reaching;
 use crate::contexts;
 use crate::date;
 use crate::lower;
@@ -149,7 +150,7 @@ impl Planner {
         for platform in self.options.targets() {
             let survey = match Survey::new(&self.dockerfile, &self.options, platform) {
                 Ok(survey) => survey,
-                Err(errors) => return Step::Failed(errors),
+                Err(errors) => return Step::Failed(self.mistakes(errors, Reaching::Target)),
             };
             let mut reached = match reach(&survey, vec![survey.target], &answers) {
                 Ok(reached) => reached,
@@ -169,6 +170,48 @@ impl Planner {
             Ok(plan) => Step::Done(Box::new(plan)),
             Err(diagnostics) => Step::Failed(diagnostics),
         }
+    }
+
+    /// Returns errors that are known of a file, such as those of its syntax, and behind them the mistakes that are
+    /// certain without knowing more: what hangs on a stage, an image or an instruction that is not known is left
+    /// alone. Asks nothing.
+    pub fn mistakes(&self, mut errors: Vec<Diagnostic>, reaching: Reaching) -> Vec<Diagnostic> {
+        if !matches!(date::source(&self.dockerfile, &self.options), Ok(None)) {
+            return errors;
+        }
+        let mut add = |new: Vec<Diagnostic>| {
+            for error in new {
+                if error.severity == Severity::Error && !errors.contains(&error) {
+                    errors.push(error);
+                }
+            }
+        };
+        let mut answers = self.answers.clone();
+        let mut targets = Vec::new();
+        for platform in self.options.targets() {
+            let survey = match Survey::look(&self.dockerfile, &self.options, platform) {
+                Ok((survey, wrong)) => {
+                    add(wrong);
+                    survey
+                }
+                Err(wrong) => {
+                    add(wrong);
+                    return errors;
+                }
+            };
+            let reached = loop {
+                match reach(&survey, reaching.roots(&survey), &answers) {
+                    Ok(reached) if reached.questions.is_empty() => break reached,
+                    Ok(reached) => {
+                        reached.questions.iter().for_each(|question| answers.leave_unknown(question));
+                    }
+                    Err(_) => return errors,
+                }
+            };
+            targets.push((survey, reached));
+        }
+        add(lower::lower(&targets, &answers).err().unwrap_or_default());
+        errors
     }
 
     /// Answers [`Step::Date`]: the time in seconds since 1970, if the source has one.

@@ -70,7 +70,10 @@ pub(crate) fn reach(survey: &Survey<'_>, roots: Vec<usize>, answers: &Answers) -
             }
         }
         for from in stage.syntax.instructions.iter().flat_map(froms) {
-            reached.need_source(survey.source(&from, index)?, answers, &mut open);
+            // One that makes no sense is among the mistakes of the survey.
+            if let Ok(source) = survey.source(&from, index) {
+                reached.need_source(source, answers, &mut open);
+            }
         }
         reached.triggers.insert(index, triggers);
     }

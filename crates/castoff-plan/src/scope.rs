@@ -15,6 +15,8 @@ pub(crate) struct Scope {
     size: usize,
     /// Whether there may be variables that are not known, because the base image is not.
     open: bool,
+    /// Whether any variable may have been set in a way that is not known.
+    blind: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -56,7 +58,17 @@ impl Scope {
 
     /// Returns the scope at the start of a stage on an image that is not known.
     pub(crate) fn of_unknown() -> Scope {
-        Scope { open: true, ..Scope::default() }
+        Scope { open: true, blind: true, ..Scope::default() }
+    }
+
+    /// Says that any variable may have been set in a way that is not known.
+    pub(crate) fn blind(&mut self) {
+        (self.open, self.blind) = (true, true);
+    }
+
+    /// Whether any variable may have been set in a way that is not known.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// Says that there may be variables that are not known.

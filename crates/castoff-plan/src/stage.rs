@@ -45,6 +45,8 @@ pub(crate) struct StageInfo<'a> {
     /// The named context that stands in for the whole stage (D-126).
     pub(crate) replaced: Option<Root>,
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Whether the FROM line is wrong, so that it is not known what the stage is based on.
+    pub(crate) is_broken: bool,
 }
 
 /// Where a file system comes from, as FROM and `from=` name it.
@@ -78,6 +80,19 @@ impl<'a> Survey<'a> {
         options: &'a PlanOptions,
         target_platform: &'a Platform,
     ) -> Result<Survey<'a>, Vec<Diagnostic>> {
+        let (survey, errors) = Survey::look(dockerfile, options, target_platform)?;
+        if errors.is_empty() { Ok(survey) } else { Err(errors) }
+    }
+
+    /// Looks at all stages, and returns what is wrong with them beside the rest.
+    ///
+    /// # Errors
+    /// When the mistakes are such that nothing can be said of the rest.
+    pub(crate) fn look(
+        dockerfile: &'a Dockerfile,
+        options: &'a PlanOptions,
+        target_platform: &'a Platform,
+    ) -> Result<(Survey<'a>, Vec<Diagnostic>), Vec<Diagnostic>> {
         let one = |diagnostic| vec![diagnostic];
         if dockerfile.stages.is_empty() {
             return Err(one(Place::default().error("no stages to build")));
@@ -108,12 +123,18 @@ impl<'a> Survey<'a> {
                 }
             }
         }
-        match survey.find_target() {
+        let target = survey.find_target();
+        let (wrong, cyclic) = survey.check_sources();
+        match target {
             Ok(target) => survey.target = target,
-            Err(error) => errors.push(error),
+            Err(error) => {
+                errors.push(error);
+                errors.extend(wrong);
+                return Err(errors);
+            }
         }
-        errors.extend(survey.check_sources());
-        if errors.is_empty() { Ok(survey) } else { Err(errors) }
+        errors.extend(wrong);
+        if cyclic || errors.len() >= MOST_ERRORS { Err(errors) } else { Ok((survey, errors)) }
     }
 
     /// Returns the name of a stage for messages and step names: its own or `stage-N`.
@@ -191,7 +212,7 @@ impl<'a> Survey<'a> {
             .and_then(|name| contexts::find(self.options, name, &wanted))
             .map(|(key, context)| context_root(key, context, &wanted));
         warnings.retain(|warning| warning.rule.is_none_or(|rule| !is_skipped_above(&from.comments, rule)));
-        Ok(StageInfo { syntax, name, base, platform, replaced, warnings })
+        Ok(StageInfo { syntax, name, base, platform, replaced, warnings, is_broken: false })
     }
 
     fn base(&self, syntax: &Stage, wanted: &Platform, warnings: &mut Vec<Diagnostic>) -> Checked<Root> {
@@ -270,8 +291,9 @@ impl<'a> Survey<'a> {
         })
     }
 
-    /// Checks every `from=` of the file (D-128), and that no stages need each other (D-131).
-    fn check_sources(&self) -> Vec<Diagnostic> {
+    /// Checks every `from=` of the file (D-128), and that no stages need each other (D-131). Also returns whether
+    /// some do.
+    fn check_sources(&self) -> (Vec<Diagnostic>, bool) {
         let mut errors = Vec::new();
         let mut edges: Vec<Vec<(usize, Place)>> = Vec::new();
         for (index, stage) in self.stages.iter().enumerate() {
@@ -289,7 +311,7 @@ impl<'a> Survey<'a> {
                         Err(error) => errors.push(error),
                     }
                     if errors.len() >= MOST_ERRORS {
-                        return errors;
+                        return (errors, false);
                     }
                 }
             }
@@ -298,15 +320,17 @@ impl<'a> Survey<'a> {
         let plain: Vec<Vec<usize>> =
             edges.iter().map(|needs| needs.iter().map(|(other, _)| *other).collect()).collect();
         let cycles = cycles::numbers(&plain);
+        let mut cyclic = false;
         for (index, needs) in edges.iter().enumerate() {
             // An edge to a stage above cannot close a cycle without one to a stage below.
             let closing = needs.iter().find(|(other, _)| *other >= index && cycles[*other] == cycles[index]);
             if let Some((_, place)) = closing {
                 let name = self.stage_name(index);
                 errors.push(place.error(format!("circular dependency detected on stage: {name}")));
+                cyclic = true;
             }
         }
-        errors
+        (errors, cyclic)
     }
 }
 
@@ -319,6 +343,7 @@ impl<'a> StageInfo<'a> {
             platform: None,
             replaced: None,
             warnings: Vec::new(),
+            is_broken: true,
         }
     }
 

@@ -34,7 +34,7 @@ use crate::ignored::ignored_sources;
 use crate::platforms;
 use crate::start::{self, StartFindings};
 
-pub(crate) use definition::{Definition, read};
+pub(crate) use definition::{Definition, offline_options, read};
 
 /// A build that was done.
 #[derive(Debug)]
@@ -272,7 +272,7 @@ pub fn plan(
     let started_ms = (world.clock)();
     let mut steps = Internal::default();
     let definition = definition::read(request, world, &mut steps, events)?;
-    definition.refuse_errors()?;
+    definition.refuse_errors(request)?;
     let options = options(request, &definition, world, &mut steps, events)?;
     let Definition { dockerfile, parsed, name, .. } = definition;
     let mut warnings = parsed.diagnostics.clone();

@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use castoff_dockerfile::lint::Preset;
 use castoff_graph::LocalName;
-use castoff_oci::Platform;
 use castoff_plan::{Access, Outline, PlanOptions, Planner, Reaching, Target};
 use castoff_solver::{Event, World};
 use serde_json::{Value, json};
@@ -47,11 +46,11 @@ pub fn answer(
             Ok(check_answer(&[report]))
         }
         Call::Targets => {
-            definition.refuse_errors()?;
+            definition.refuse_errors(request)?;
             Ok(targets_answer(&definition))
         }
         Call::Outline => {
-            definition.refuse_errors()?;
+            definition.refuse_errors(request)?;
             let options = entitled(build::options(request, &definition, world, &mut steps, events)?);
             let planner = Planner::new(&definition.parsed.dockerfile, options.clone());
             // Bases have no arguments, so that they may stay unknown.
@@ -82,7 +81,7 @@ fn checked(
     events: &mut dyn FnMut(Event),
 ) -> Result<Report, BuildError> {
     let options = if definition.parsed.has_errors() {
-        PlanOptions::new(Platform::host())
+        build::offline_options(request)
     } else {
         entitled(build::options(request, definition, world, steps, events)?)
     };

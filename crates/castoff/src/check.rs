@@ -26,8 +26,8 @@ pub struct Report {
     pub source: String,
     /// Why it cannot be built.
     pub errors: Vec<Diagnostic>,
-    /// Whether these are about its syntax.
-    pub broken: bool,
+    /// How many of these, the first, are about its syntax.
+    pub broken: usize,
     /// What the checks found, by line.
     pub findings: Vec<Finding>,
 }
@@ -62,16 +62,20 @@ pub fn check(subject: &Subject<'_>, resolve: &mut Resolve<'_>) -> Result<Report,
         dockerfile: (*dockerfile).clone(),
         source: parsed.source.clone(),
         errors: errors(&parsed.diagnostics),
-        broken: parsed.has_errors(),
+        broken: parsed.errors().count(),
         findings: Vec::new(),
     };
-    // What is left of a broken file would be taken for what it is not.
-    if report.broken {
+    let reaching = if subject.options.target.is_some() { Reaching::Target } else { Reaching::AllStages };
+    // What checks say of a broken file may be said of what is only missing.
+    if report.broken > 0 {
+        if !parsed.torn {
+            let planner = Planner::new(&parsed.dockerfile, subject.options.clone());
+            report.errors = planner.mistakes(report.errors, reaching);
+        }
         return Ok(report);
     }
     let options = check_options(&parsed.dockerfile, subject.argument)?;
     let planner = Planner::new(&parsed.dockerfile, subject.options.clone());
-    let reaching = if subject.options.target.is_some() { Reaching::Target } else { Reaching::AllStages };
     let examined = examine(planner, reaching, resolve)?;
     report.errors = errors(&examined.diagnostics);
     let target = subject.options.target.clone();

@@ -95,10 +95,10 @@ fn error_line(message: &str) -> String {
     format!("ERROR: failed to build: failed to solve: {message}\n")
 }
 
-/// Returns the text to which spans refer, and whether it has errors of syntax.
-fn source(dockerfile: &DockerfileText) -> (String, bool) {
+/// Returns the text to which spans refer, and how many errors of syntax it has.
+fn source(dockerfile: &DockerfileText) -> (String, usize) {
     let parsed = castoff_dockerfile::parse(&dockerfile.bytes);
-    let broken = parsed.has_errors();
+    let broken = parsed.errors().count();
     (parsed.source, broken)
 }
 
@@ -107,24 +107,24 @@ fn diagnostics_failure(dockerfile: &DockerfileText, diagnostics: &[Diagnostic]) 
     render_diagnostics(&dockerfile.name, &source, broken, diagnostics)
 }
 
-/// Renders findings of which at least one is an error. Those of a file that is `broken` are about its
-/// syntax (D-344).
+/// Renders findings of which at least one is an error. So many of the errors, the first, are about the file's syntax
+/// (D-344).
 pub(crate) fn render_diagnostics(
     name: &str,
     source: &str,
-    broken: bool,
+    broken: usize,
     diagnostics: &[Diagnostic],
 ) -> String {
     let (errors, warnings): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
         diagnostics.iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
     let warnings: Vec<Diagnostic> = warnings.into_iter().cloned().collect();
     let mut text = warning_list(&warnings, name, source, false);
-    for error in errors.iter().take(MOST_ERRORS) {
+    for (place, error) in errors.iter().take(MOST_ERRORS).enumerate() {
         let line = error.lines.0;
         if line > 0 {
             text.push_str(&Excerpt::of(error, name, source).render());
         }
-        text.push_str(&error_line(&error_text(error, broken)));
+        text.push_str(&error_line(&error_text(error, place < broken)));
         text.push_str(&hint_lines(&error.hints));
     }
     let more = errors.len().saturating_sub(MOST_ERRORS);
@@ -134,7 +134,7 @@ pub(crate) fn render_diagnostics(
     text
 }
 
-/// Returns what an error says. That of a file that is `broken` is about its syntax (D-344).
+/// Returns what an error says; `broken` when it is about the syntax (D-344).
 pub(crate) fn error_text(error: &Diagnostic, broken: bool) -> String {
     match error.lines.0 {
         line if broken && line > 0 => format!("dockerfile parse error on line {line}: {}", error.message),

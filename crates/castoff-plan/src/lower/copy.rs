@@ -127,7 +127,7 @@ impl StageLowering<'_, '_> {
         }
         let mut body = heredoc.body.clone();
         if heredoc.expand {
-            let variable = |name: &str| self.state.scope.get(name).map(str::to_owned);
+            let variable = |name: &str| self.variable(name);
             let options = ExpandOptions { escape: '\\', variable: &variable, quotes: false };
             let expanded = expand(&body, &options).map_err(|error| place.error(error.to_string()))?;
             self.undefined(here, place, &expanded.unset);

@@ -47,7 +47,7 @@ impl StageLowering<'_, '_> {
     /// Expands a word; here alone the result is split at blanks (D-082).
     fn port_words(&mut self, here: Here<'_>, word: &Spanned<String>) -> Checked<Vec<String>> {
         let place = here.at(word);
-        let variable = |name: &str| self.state.scope.get(name).map(str::to_owned);
+        let variable = |name: &str| self.variable(name);
         let escape = self.plan.survey.dockerfile.escape;
         let options = ExpandOptions { escape, variable: &variable, quotes: true };
         let words = expand_words(&word.value, &options).map_err(|error| place.error(error.to_string()))?;

@@ -83,7 +83,7 @@ pub(super) fn replaced_stage(plan: &mut Lowering<'_>, root: &Root, stage: &Stage
 pub(super) fn unknown_base(plan: &mut Lowering<'_>, stage: &StageInfo<'_>) -> StageState {
     let wanted = stage.platform.clone().unwrap_or_else(|| plan.survey.target_platform.clone());
     let mut state = empty(plan, scratch_vertex, wanted);
-    state.scope.open();
+    state.scope.blind();
     state
 }
 

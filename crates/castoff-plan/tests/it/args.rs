@@ -143,6 +143,22 @@ fn unused_build_arguments_are_named_in_one_warning() {
 }
 
 #[test]
+fn builder_arguments_without_effect_are_named() {
+    // D-100: a name of the build, of which castoff keeps none, and what no builder knows.
+    let build = build("FROM alpine\nARG BUILDKIT_OWN\n");
+    let build = ["BUILDKIT_OWN", "BUILDKIT_BUILD_NAME", "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_NONE", "A"]
+        .into_iter()
+        .fold(build, |build, name| build.arg(name, "1"));
+    check(
+        &build.warnings(),
+        "
+        one or more build-args [A] were not consumed (line 0)
+        the build-args [BUILDKIT_BUILD_NAME BUILDKIT_NONE] have no effect in castoff (line 0)
+        ",
+    );
+}
+
+#[test]
 fn proxies_reach_steps_in_both_cases_and_nothing_else() {
     // D-095, D-096.
     let build = build("FROM alpine\nRUN x\n").arg("http_proxy", "p").with(|options| {

@@ -56,6 +56,41 @@ fn all_mistakes_of_instructions_are_reported_together() {
     check(&errors(build), "images for Windows cannot be built @1 `win`\ninvalid containerPort: x @4 `x`");
 }
 
+// D-128: what is wrong with a FROM line does not hide what is wrong below.
+#[test]
+fn mistakes_of_from_lines_do_not_hide_those_of_instructions() {
+    let errors = |source: &str| {
+        let errors = build(source).errors();
+        let lines = errors.lines().filter(|line| !line.contains("hint: "));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let source = "FROM UPPER AS a\nSTOPSIGNAL none\nENV P=x\nEXPOSE $P\nFROM base\nCOPY --from=9 x /\n\
+                  VOLUME \"\"\nFROM a\nCOPY --from=1 a /\nEXPOSE y\n";
+    check(
+        &errors(source),
+        "
+        failed to parse stage name \"UPPER\": invalid reference format: repository name `library/UPPER` must be lowercase @1 `UPPER`
+        invalid stage index 9 @6 `9`
+        invalid signal: none @2 `none`
+        invalid containerPort: x @4 `$P`
+        VOLUME specified can not be an empty string @7 `\"\"`
+        invalid containerPort: y @10 `y`
+        ",
+    );
+    // What the unknown base may have set is no mistake.
+    let source = "FROM UPPER\nEXPOSE $P\nLABEL a=${X?gone} $Y=b\nEXPOSE ${Q:-none}\nUSER $U\nEXPOSE z\n";
+    check(
+        &errors(source),
+        "
+        failed to parse stage name \"UPPER\": invalid reference format: repository name `library/UPPER` must be lowercase @1 `UPPER`
+        invalid containerPort: z @6 `z`
+        ",
+    );
+    // Nor is what hangs on stages that need each other, or of which none is wanted.
+    let cyclic = "FROM scratch AS a\nCOPY --from=b x /\nSTOPSIGNAL none\nFROM a AS b\n";
+    assert!(!errors(cyclic).contains("signal"));
+}
+
 #[test]
 fn expansion_errors_are_at_the_word() {
     // D-066, D-069.

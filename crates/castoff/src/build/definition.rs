@@ -10,8 +10,8 @@ use castoff_dockerfile::Parsed;
 use castoff_graph::LocalName;
 use castoff_graph::pattern::IgnorePatterns;
 use castoff_graph::remote::{GitReference, HttpSource, redacted};
-use castoff_oci::{DiffId, Digest, Reference};
-use castoff_plan::{ContextSource, NamedContext};
+use castoff_oci::{DiffId, Digest, Platform, Reference};
+use castoff_plan::{ContextSource, NamedContext, PlanOptions, Planner, Reaching};
 use castoff_solver::export::materials::Material;
 use castoff_solver::fetch::{archive, git, http, http_layer};
 use castoff_solver::{Event, World, import};
@@ -74,12 +74,17 @@ pub(crate) fn read(
 }
 
 impl Definition {
-    /// Stops at a file that has errors.
-    pub(crate) fn refuse_errors(&self) -> Result<(), BuildError> {
+    /// Stops at a file that has errors of syntax. What is wrong beside these is said with them, as far as it is certain
+    /// without fetching anything.
+    pub(crate) fn refuse_errors(&self, request: &PlanRequest) -> Result<(), BuildError> {
         if !self.parsed.has_errors() {
             return Ok(());
         }
-        let diagnostics = self.parsed.diagnostics.clone();
+        let mut diagnostics = self.parsed.diagnostics.clone();
+        if !self.parsed.torn {
+            let planner = Planner::new(&self.parsed.dockerfile, offline_options(request));
+            diagnostics = planner.mistakes(diagnostics, Reaching::Target);
+        }
         Err(BuildError::Diagnostics { dockerfile: self.dockerfile.clone(), diagnostics })
     }
 
@@ -113,6 +118,19 @@ impl Definition {
         })?;
         Ok(source)
     }
+}
+
+/// Returns what the planner is to know of a file that is not going to be built: nothing is read for it. What a named
+/// context has is not known, only that it stands in for something.
+pub(crate) fn offline_options(request: &PlanRequest) -> PlanOptions {
+    let contexts = request.contexts.iter().map(|context| (context.name.clone(), NamedContext::Scratch));
+    crate::call::entitled(PlanOptions {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        platforms: request.platforms.clone(),
+        contexts: contexts.collect(),
+        ..PlanOptions::new(Platform::host())
+    })
 }
 
 fn main_context(

@@ -94,8 +94,8 @@ pub fn document(reports: &[Report]) -> serde_json::Value {
             detail: &finding.diagnostic.message,
             location: Location::of(index, finding.diagnostic.lines),
         }));
-        let mut errors = report.errors.iter().map(|error| BuildErrorMessage {
-            message: crate::report::error_text(error, report.broken),
+        let mut errors = report.errors.iter().enumerate().map(|(place, error)| BuildErrorMessage {
+            message: crate::report::error_text(error, place < report.broken),
             location: Location::of(index, error.lines),
         });
         if results.error.is_none() {

@@ -187,3 +187,34 @@ fn users_of_buildah_find_what_is_documented() {
     assert_eq!(kit.inspect("last")["Config"]["Labels"], serde_json::json!({"a": "b"}));
     build(&["--volume", "/a:/b"]).fails().says("--volume");
 }
+
+// D-128, D-344: what is wrong with the words of one line does not hide what is wrong with another.
+#[test]
+fn mistakes_of_syntax_do_not_hide_others() {
+    let kit = Kit::new();
+    let dockerfile =
+        "FROM busybox AS a\nRUNN x\nSTOPSIGNAL none\nENV A\nEXPOSE $A\nFROM a\nCOPY --from=7 x /\nEXPOSE y\n";
+    let done = kit.build(dockerfile, &[]).fails();
+    let errors: Vec<&str> = done.stderr.lines().filter(|line| line.starts_with("ERROR: ")).collect();
+    let expected = [
+        "dockerfile parse error on line 2: unknown instruction: RUNN (did you mean RUN?)",
+        "dockerfile parse error on line 4: ENV must have two arguments",
+        "invalid stage index 7",
+        "invalid signal: none",
+        "invalid containerPort: y",
+    ];
+    let expected = expected.map(|error| format!("ERROR: failed to build: failed to solve: {error}"));
+    assert_eq!(errors, expected, "{}", done.stderr);
+    // A line that may have been a FROM, or that takes others with it, is all that is certain.
+    for broken in
+        ["FROM busybox AS a\nFORM b AS c\nSTOPSIGNAL none\n", "FROM busybox\nRUN <<E\nSTOPSIGNAL none\n"]
+    {
+        kit.build(broken, &[]).fails().never_says("signal");
+    }
+    kit.build(
+        "FROM busybox\nARG\nEXPOSE $P\nFROM other\nSTOPSIGNAL none\n",
+        &["--build-context", "other=context"],
+    )
+    .fails()
+    .never_says("containerPort");
+}
