@@ -26,6 +26,7 @@ struct Trace {
     log: Option<Digest>,
     cpu_ms: Option<u64>,
     memory_bytes: Option<u64>,
+    warnings: Vec<String>,
 }
 
 /// Executes a vertex and stores its record.
@@ -43,7 +44,7 @@ pub(crate) fn execute(
     let cancelled = || world.cancel.is_cancelled();
     let _alone = world.store.lock(&pending.key.0, &cancelled)?;
     if !vertex.ignore_cache
-        && let Some(found) = lookup::stored(shared, id, pending.key)?
+        && let Some(found) = lookup::stored(shared, id, pending.key, messenger)?
     {
         return Ok(found);
     }
@@ -61,7 +62,13 @@ pub(crate) fn execute(
     let (layer, trace) = match &vertex.op {
         Op::Source(_) => unreachable!("sources are always found"),
         Op::Run(op) => run::run(shared, id, op, messenger)?,
-        Op::Copy(op) => (copy::copy(shared, id, op, messenger)?, Trace::default()),
+        Op::Copy(op) => {
+            let (layer, warnings) = copy::copy(shared, id, op, messenger)?;
+            for warning in &warnings {
+                lookup::warn(shared, id, warning.clone(), messenger);
+            }
+            (layer, Trace { warnings, ..Trace::default() })
+        }
         Op::Workdir(op) => (workdir::workdir(shared, op, messenger)?, Trace::default()),
     };
     let created_ms = (world.clock)();
@@ -107,6 +114,7 @@ fn record(
         log: trace.log,
         files,
         cache: None,
+        warnings: trace.warnings.clone(),
     };
     store.put_record(pending.key.0, &record)?;
     if let Some(definition) = pending.definition {

@@ -48,7 +48,7 @@ pub(crate) fn http_vertex(
     let content = http::content(world, source, &mut progress)?;
     let recipe = http_recipe(&content.blob, source.file(), content.last_modified);
     let key = recipe.key();
-    if let Some(found) = lookup::stored(shared, id, key)? {
+    if let Some(found) = lookup::stored(shared, id, key, messenger)? {
         return Ok(VertexResult { cached: !content.downloaded, ..found });
     }
     let layer = http::layer(world, source, &content)?;
@@ -121,5 +121,6 @@ pub(crate) fn record(
         log: None,
         files: None,
         cache: None,
+        warnings: Vec::new(),
     }
 }

@@ -184,7 +184,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
     if reads_stages {
         if !vertex.ignore_cache
             && let Some(target) = alias(shared.world, key)?
-            && let Some(found) = stored(shared, id, target)?
+            && let Some(found) = stored(shared, id, target, messenger)?
         {
             remember(shared, id, target);
             shared.set_keys(id, target, Some(key));
@@ -211,7 +211,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         key = recipe_now.key();
     }
     shared.set_keys(id, key, definition);
-    let found = match stored_unless_ignored(shared, id, key)? {
+    let found = match stored_unless_ignored(shared, id, key, messenger)? {
         None if !vertex.ignore_cache => {
             shared_cache::look_up(shared, id, key, &recipe_now, messenger)?.map(|(found, _)| found)
         }
@@ -254,11 +254,13 @@ pub(crate) fn identity(shared: &Shared<'_>, id: VertexId, key: CacheKey) -> Cach
     crate::recipe::identity(op, op.parent().map(|parent| shared.result(parent).identity), key)
 }
 
-/// Returns the stored result of a vertex by its key, if its layer still exists (D-319).
+/// Returns the stored result of a vertex by its key, if its layer still exists (D-319). What the user was warned of
+/// when it was made is said again, as findings of the file are.
 pub(crate) fn stored(
     shared: &Shared<'_>,
     id: VertexId,
     key: CacheKey,
+    messenger: &Messenger,
 ) -> Result<Option<VertexResult>, StepError> {
     let store = &shared.world.store;
     let Some(record) = store.record(key.0)? else { return Ok(None) };
@@ -268,6 +270,9 @@ pub(crate) fn stored(
         RecordOutcome::Layer(_) | RecordOutcome::Alias(_) | RecordOutcome::Blob(_) => return Ok(None),
     };
     store.touch_record(key.0);
+    for warning in record.warnings {
+        warn(shared, id, warning, messenger);
+    }
     Ok(Some(VertexResult {
         identity: identity(shared, id, key),
         layer,
@@ -276,12 +281,19 @@ pub(crate) fn stored(
     }))
 }
 
+/// Warns of what a step does, at its place in the file.
+pub(crate) fn warn(shared: &Shared<'_>, id: VertexId, text: String, messenger: &Messenger) {
+    let line = shared.graph.vertex(id).origin.as_ref().map(|origin| origin.first_line);
+    messenger.send(Event::Warning { step: Some(shared.step(id)), rule: None, text, line });
+}
+
 fn stored_unless_ignored(
     shared: &Shared<'_>,
     id: VertexId,
     key: CacheKey,
+    messenger: &Messenger,
 ) -> Result<Option<VertexResult>, StepError> {
-    if shared.graph.vertex(id).ignore_cache { Ok(None) } else { stored(shared, id, key) }
+    if shared.graph.vertex(id).ignore_cache { Ok(None) } else { stored(shared, id, key, messenger) }
 }
 
 /// Remembers what the step in this place came to, so that the next miss is explained by comparison with

@@ -336,6 +336,8 @@ pub(crate) fn look_up(
             false => Some(world.store.put_blob(&miss::file_list(&found.files))?.digest),
         },
         cache: Some(caches.imports[import].cache.name()),
+        // Caches have none.
+        warnings: Vec::new(),
         stage: shared.graph.vertex(id).stage.clone().unwrap_or_default(),
         name: shared.graph.vertex(id).name.clone(),
     };

@@ -40,6 +40,9 @@ pub struct CacheRecord {
     /// The shared cache that the result came from, as the user knows it, when it was not made here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
+    /// What the user was warned of when the step was executed, to be said again when its result is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Stage that the step was part of, as the user knows it; empty when it has none.
     pub stage: String,
     /// The step as it was shown.

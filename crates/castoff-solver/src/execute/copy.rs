@@ -6,7 +6,6 @@ use castoff_store::LayerId;
 
 use crate::copy::{self, InlineFile, Owners, SourceTree, WriteOptions};
 use crate::driver::{Messenger, Shared};
-use crate::event::Event;
 use crate::fetch::write_layer;
 use crate::passwd;
 use crate::step::StepError;
@@ -14,12 +13,13 @@ use crate::step::StepError;
 /// Most paths that a warning names.
 const SHOWN: usize = 3;
 
+/// Copies, and returns the layer with what the user should know of it.
 pub(super) fn copy(
     shared: &Shared<'_>,
     id: VertexId,
     op: &CopyOp,
     messenger: &Messenger,
-) -> Result<LayerId, StepError> {
+) -> Result<(LayerId, Vec<String>), StepError> {
     let pending = shared.pending(id);
     let parent = if op.link { Vec::new() } else { shared.layers(op.parent)? };
     let parent = shared.bodies.view(&parent, messenger)?;
@@ -61,21 +61,18 @@ pub(super) fn copy(
         overwritten = copy::write(&parent, &sources, &inline, &op.destination, &options, tar)?.overwritten;
         Ok::<_, StepError>(())
     })?;
-    let warn = |text: String| {
-        let line = shared.graph.vertex(id).origin.as_ref().map(|origin| origin.first_line);
-        messenger.send(Event::Warning { step: Some(shared.step(id)), rule: None, text, line });
-    };
+    let mut warnings = Vec::new();
     if !overwritten.is_empty() {
         let names = named(overwritten);
-        warn(format!("several sources have a file that becomes {names}: the last one is kept"));
+        warnings.push(format!("several sources have a file that becomes {names}: the last one is kept"));
     }
     let copied = pending.selections.iter().flat_map(|selection| &selection.not_excluded);
     let copied: Vec<String> = copied.map(|path| String::from_utf8_lossy(path).into_owned()).collect();
     if !copied.is_empty() {
         let names = named(copied);
-        warn(format!("--exclude names {names}, but leaves out only what is below a source"));
+        warnings.push(format!("--exclude names {names}, but leaves out only what is below a source"));
     }
-    Ok(layer)
+    Ok((layer, warnings))
 }
 
 /// Returns paths for a message; of many only some.

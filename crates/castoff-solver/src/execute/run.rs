@@ -207,6 +207,7 @@ pub(super) fn run(
         log: log?,
         cpu_ms: Some((exit.usage.user + exit.usage.system).as_millis() as u64),
         memory_bytes: Some(exit.usage.max_rss),
+        warnings: Vec::new(),
     };
     let layer = world.store.new_layer_id();
     root.keep(&layer)?;

@@ -36,6 +36,7 @@ pub fn put(store: &Store, key: Digest) {
         log: Some(key),
         files: None,
         cache: None,
+        warnings: Vec::new(),
         stage: "build".to_owned(),
         name: "RUN npm ci && npm run build".to_owned(),
     };

@@ -110,6 +110,7 @@ fn record(outcome: RecordOutcome) -> CacheRecord {
         log: None,
         files: None,
         cache: None,
+        warnings: Vec::new(),
         stage: "build".to_owned(),
         name: "RUN true".to_owned(),
     }

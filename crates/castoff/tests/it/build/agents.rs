@@ -72,6 +72,8 @@ const USES: &str = "COPY key.pub /tmp/key.pub\n\
         ssh-add -l > listed; echo data > data; \
         ssh-keygen -q -Y sign -f key.pub -n file data; \
         if ssh-add -D 2> refused; then exit 9; fi; ssh-add -l | cmp - listed; \
+        ssh-keygen -q -t ed25519 -N '' -C own -f own; \
+        if ssh-add own 2> refused; then exit 8; fi; ssh-add -l | cmp - listed; \
         echo \"me $(cat key.pub)\" > signers; \
         ssh-keygen -Y verify -f signers -I me -n file -s data.sig < data; \
         stat -c '%F %a %u:%g' $SSH_AUTH_SOCK > stat; echo $SSH_AUTH_SOCK >> stat\n";

@@ -219,6 +219,10 @@ fn what_is_copied_otherwise_than_it_seems_is_said() {
     let done = kit.build("FROM scratch\nCOPY a b /file\n", &["-o", "-"]).succeeds();
     let done = done.says("several sources have a file that becomes `/file`: the last one is kept (line 2)");
     assert_eq!(super::kit::Files::read(&done.stdout).text("file"), "b");
+    // It is no less true of a step whose result is there.
+    let done = kit.build("FROM scratch\nCOPY a b /file\n", &["--progress=plain"]).succeeds();
+    assert_eq!(done.cached(), ["COPY a b /file"]);
+    drop(done.says("several sources have a file that becomes `/file`: the last one is kept"));
     let excluding = "FROM scratch\nCOPY --exclude=a --exclude=*.txt a dir /x/\n";
     let done = kit.build(excluding, &["-o", "-"]).succeeds();
     let done = done.says("--exclude names `/a`, but leaves out only what is below a source (line 2)");
