@@ -233,6 +233,7 @@ fn sarif_has_what_the_standard_demands() {
     let run = check(&directory, &["--format=sarif", "x y", "broken"]);
     assert_eq!((run.code, run.stderr.as_str()), (Some(1), ""));
     let log: Value = serde_json::from_str(&run.stdout).unwrap();
+    crate::schemas::fits("sarif-schema-2.1.0.json", &log, &["runs", "0", "results", "0"], "message");
     let results = is_sarif(&log);
     let rules: Vec<&str> = results.iter().map(|one| one["ruleId"].as_str().unwrap()).collect();
     let expected =

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod command_line;
 mod registry;
+mod schemas;
 #[path = "../../../castoff-registry/tests/it/server.rs"]
 #[allow(dead_code, reason = "the tests of the registry client use the rest of it")]
 mod server;
