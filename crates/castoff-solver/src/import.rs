@@ -150,6 +150,7 @@ pub fn read_archive(store: &Store, input: Box<dyn Read + Send>) -> Result<Vec<Lo
         let target = target.trim_start_matches("../");
         let found = files.get(target).copied();
         if let Some(file) = found {
+            check_name(&name, &file.0)?;
             files.insert(name, file);
         }
     }
@@ -223,6 +224,8 @@ pub fn find_in_layout(
     };
     let mut found: Vec<Digest> =
         index.manifests.iter().filter(fits).map(|descriptor| descriptor.digest).collect();
+    // One image may have several names.
+    found.sort_unstable();
     found.dedup();
     match found[..] {
         [only] => {
@@ -239,11 +242,17 @@ fn store_file(store: &Store, name: &str, data: &mut dyn Read) -> Result<(Digest,
     let mut writer = store.blob_writer()?;
     io::copy(data, &mut writer)?;
     let blob = writer.finish(None)?;
-    let claimed = name.strip_prefix("blobs/sha256/");
-    if claimed.is_some_and(|hex| hex != blob.digest.hex()) {
-        return Err(ImportError::Digest { name: name.to_owned(), actual: blob.digest });
-    }
+    check_name(name, &blob.digest)?;
     Ok((blob.digest, blob.size))
+}
+
+/// Checks that what is named as a blob of a layout is that blob.
+fn check_name(name: &str, digest: &Digest) -> Result<(), ImportError> {
+    let claimed = name.strip_prefix("blobs/sha256/");
+    if claimed.is_some_and(|hex| hex != digest.hex()) {
+        return Err(ImportError::Digest { name: name.to_owned(), actual: *digest });
+    }
+    Ok(())
 }
 
 fn finish(store: &Store, files: &Files) -> Result<Vec<Loaded>, ImportError> {

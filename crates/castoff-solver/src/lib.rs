@@ -39,5 +39,5 @@ pub use event::{Event, Fact, Outcome, OutputStream, StepId};
 pub use execute::{LogError, RunEnvironment, hosts_file};
 pub use process_root::ProcessRoot;
 pub use resolve::{ResolveError, Resolved, resolve};
-pub use step::{StepError, chain};
+pub use step::{StepError, chain, is_broken_pipe};
 pub use world::{DeviceGrant, HostFiles, IgnoreFile, LocalDirectory, MachineMode, SecretValue, World};

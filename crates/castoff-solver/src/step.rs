@@ -197,9 +197,34 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Returns whether an error says, in the end, that nobody reads what was written into a pipe. Of two ends of a pipe
+/// that failed, the other one then knows why.
+pub fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        // What an I/O error is made of is not its source.
+        let inner = error.get_ref().is_some_and(|inner| is_broken_pipe(inner));
+        if inner || error.kind() == io::ErrorKind::BrokenPipe {
+            return true;
+        }
+    }
+    error.source().is_some_and(is_broken_pipe)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_pipe_is_found_below_other_words() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("writing")]
+        struct Writing(#[source] io::Error);
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(&broken()));
+        assert!(is_broken_pipe(&Writing(broken())));
+        assert!(is_broken_pipe(&io::Error::other(Writing(broken()))));
+        assert!(!is_broken_pipe(&Writing(io::Error::other("full"))));
+    }
 
     #[test]
     fn a_cause_is_said_once() {

@@ -22,6 +22,9 @@ use crate::resolve::{available, choose};
 /// Documents of an image are small; more than this is an attack.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
 
+/// All documents of what is copied together: they are in memory, and a hostile index names as many as it likes.
+const DOCUMENTS_LIMIT: u64 = 256 << 20;
+
 /// Indexes in indexes, deeper than anybody has them.
 const DEPTH: usize = 8;
 
@@ -96,6 +99,9 @@ pub enum TransferError {
     /// Indexes are in each other too deep.
     #[error("the index `{0}` is below more than {DEPTH} others")]
     Depth(Digest),
+    /// The documents are too many, or too large.
+    #[error("the documents are larger than {} MiB together", DOCUMENTS_LIMIT >> 20)]
+    TooLarge,
     /// The platform is not there.
     #[error("no match for platform {wanted}; it is there for: {}", available.join(", "))]
     Platform {
@@ -169,6 +175,8 @@ pub fn find_in_layout(
         (None, None) => true,
     };
     let mut found: Vec<Descriptor> = index.manifests.into_iter().filter(fits).collect();
+    // One image may have several names.
+    found.sort_by_key(|descriptor| descriptor.digest);
     found.dedup_by_key(|descriptor| descriptor.digest);
     let several = found.len();
     match (found.pop(), several) {
@@ -283,7 +291,7 @@ pub fn gather(
         blobs: Default::default(),
         created: None,
     };
-    let mut gatherer = Gatherer { world, place, pack, seen: BTreeSet::new() };
+    let mut gatherer = Gatherer { world, place, pack, seen: BTreeSet::new(), left: DOCUMENTS_LIMIT };
     if !gatherer.add(&root, 0)? {
         return Err(TransferError::Missing(root.digest));
     }
@@ -341,6 +349,8 @@ struct Gatherer<'a> {
     pack: Pack,
     /// Hostile indexes may refer to the same things in exponentially many ways.
     seen: BTreeSet<Digest>,
+    /// How many bytes there may be yet.
+    left: u64,
 }
 
 impl Gatherer<'_> {
@@ -348,11 +358,13 @@ impl Gatherer<'_> {
     fn add(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool, TransferError> {
         let digest = descriptor.digest;
         if !self.seen.insert(digest) {
-            return Ok(true);
+            return Ok(self.pack.documents.contains_key(&digest));
         }
         if depth > DEPTH {
             return Err(TransferError::Depth(digest));
         }
+        // What is claimed is checked when it is read.
+        self.left = self.left.checked_sub(descriptor.size).ok_or(TransferError::TooLarge)?;
         let Some(bytes) = self.place.document(self.world, descriptor)? else { return Ok(false) };
         if descriptor.media_type.is_index() {
             let index: Index = parse(&digest, &bytes)?;

@@ -5,6 +5,7 @@
 
 mod provenance;
 
+use castoff_dockerfile::InstructionKind;
 use castoff_graph::VertexId;
 use castoff_inspect::packages::{self, Inventory, Subject, spdx};
 use castoff_layer::{EntryKind, View};
@@ -24,6 +25,11 @@ use crate::time::whole_seconds;
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// A larger document is an error (B-179).
 const SBOM_LIMIT: usize = 40 << 20;
+
+/// Arguments that ask a scanner for more than the result.
+const SCAN_MORE: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+/// Shorter secrets are in every text.
+const SECRET_LENGTH: usize = 4;
 
 /// What was found about a result.
 pub(crate) struct Said<'a> {
@@ -63,6 +69,32 @@ pub(crate) fn gather<'a>(
     }
     let materials = materials(&planned.plan.graph, solved, world, &planned.fetched)?;
     Ok(Said { request, planned, world, materials, inventories, finished_ms: (world.clock)() })
+}
+
+/// Returns the arguments of a file that ask for the packages of other file systems than the result's, which are not
+/// listed (D-101).
+pub(crate) fn not_listed(request: &BuildRequest, planned: &Planned) -> Vec<&'static str> {
+    let parsed = castoff_dockerfile::parse(&planned.dockerfile.bytes).dockerfile;
+    let instructions = parsed.stages.iter().flat_map(|stage| &stage.instructions);
+    let declared =
+        parsed.global_args.iter().chain(instructions).flat_map(|instruction| match &instruction.kind {
+            InstructionKind::Arg(declarations) => declarations.as_slice(),
+            _ => &[],
+        });
+    let wanted = |name: &str, default: Option<&str>| {
+        let given = request.plan.build_args.iter().rfind(|(given, _)| given == name);
+        let value = given.map(|(_, value)| value.as_str()).or(default).unwrap_or_default();
+        !matches!(value, "" | "0" | "false")
+    };
+    let mut found: Vec<&str> = declared
+        .filter(|declared| {
+            wanted(&declared.name.value, declared.default.as_ref().map(|word| word.value.as_str()))
+        })
+        .filter_map(|declared| SCAN_MORE.into_iter().find(|name| *name == declared.name.value))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 impl Said<'_> {
@@ -130,6 +162,12 @@ impl Said<'_> {
     }
 
     fn provenance(&self, spec: &ProvenanceSpec, mode: ProvenanceMode) -> Value {
+        // Whatever an argument, an instruction or the Dockerfile repeats.
+        let secrets = self.world.secrets.values().filter_map(|value| std::str::from_utf8(&value.0).ok());
+        let mut secrets: Vec<&str> =
+            secrets.map(str::trim).filter(|value| value.len() >= SECRET_LENGTH).collect();
+        // A secret may be a part of another, of which the rest would be left.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let mut predicate = provenance::predicate(&provenance::Facts {
             request: self.request,
             planned: self.planned,
@@ -137,10 +175,8 @@ impl Said<'_> {
             finished_ms: self.finished_ms,
             spec,
             mode,
+            secrets: &secrets,
         });
-        // Whatever an argument or an instruction repeats.
-        let secrets = self.world.secrets.values().filter_map(|value| std::str::from_utf8(&value.0).ok());
-        let secrets: Vec<&str> = secrets.map(str::trim).filter(|value| value.len() >= 4).collect();
         redact(&mut predicate, &secrets);
         predicate
     }
@@ -168,19 +204,22 @@ impl Said<'_> {
     }
 }
 
-/// Replaces secrets in all texts.
+/// Replaces secrets in all texts, longer ones first.
 fn redact(value: &mut Value, secrets: &[&str]) {
     match value {
-        Value::String(text) => {
-            for secret in secrets {
-                if text.contains(secret) {
-                    *text = text.replace(secret, "*****");
-                }
-            }
-        }
+        Value::String(text) => hide(text, secrets),
         Value::Array(values) => values.iter_mut().for_each(|value| redact(value, secrets)),
         Value::Object(values) => values.values_mut().for_each(|value| redact(value, secrets)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Replaces secrets in a text, in their order.
+fn hide(text: &mut String, secrets: &[&str]) {
+    for secret in secrets {
+        if text.contains(secret) {
+            *text = text.replace(secret, "*****");
+        }
     }
 }
 

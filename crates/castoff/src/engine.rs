@@ -12,6 +12,7 @@ use castoff_oci::{ChainId, Digest, ImageConfig, Reference};
 use castoff_registry::{Engine, EngineAddress, EngineKind};
 use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
 use castoff_solver::export::pack::{Pack, PackSource};
+use castoff_solver::is_broken_pipe;
 use serde_json::Value;
 
 use crate::args::EngineChoice;
@@ -134,15 +135,8 @@ fn send(
         // A cut archive is refused, too; why it was cut is the reason then.
         match (loaded, produced) {
             (Ok(_), produced) => produced,
-            (Err(refused), Ok(())) => Err(refused.into()),
-            (Err(refused), Err(error)) => {
-                let broken = error.chain().any(|cause| {
-                    cause
-                        .downcast_ref::<io::Error>()
-                        .is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
-                });
-                Err(if broken { refused.into() } else { error })
-            }
+            (Err(_), Err(error)) if !is_broken_pipe(error.as_ref()) => Err(error),
+            (Err(refused), _) => Err(refused.into()),
         }
     })
 }

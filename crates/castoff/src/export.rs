@@ -2,16 +2,14 @@
 //! (section 4 of the specification).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
 
 use anyhow::Context as _;
 use castoff_graph::{ImageOutput, VertexId};
 use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp, View};
 use castoff_oci::{Digest, MediaTypes, Platform, Reference};
 use castoff_solver::export::annotate::annotate;
-use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
+use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind, LayoutExport};
 use castoff_solver::export::attest::{self, AttestOptions, Attestation};
 use castoff_solver::export::pack::{self, Pack, PackCompression, PackOptions, PackSource};
 use castoff_solver::export::push::{self, PushOptions};
@@ -20,10 +18,11 @@ use castoff_solver::export::tree::{self, TreeExport};
 use castoff_solver::{Bodies, Event, Messenger, Outcome, SnapshotLayer, Solved, StepId, World, snapshot};
 
 use crate::args::{BuildRequest, EpochOverride, ImageAttributes, LayerCompression, OutputFile, OutputSpec};
-use crate::attest::{FileAttestation, Said, gather};
+use crate::attest::{FileAttestation, Said, gather, not_listed};
 use crate::build::{BuildError, Planned, assemble};
 use crate::engine;
 use crate::metadata::{self, About};
+use crate::output_file::to_file;
 
 /// What was made of a result.
 #[derive(Debug)]
@@ -104,6 +103,11 @@ impl<'a> Exporter<'a> {
         let gather = |messenger: &Messenger| gather(request, planned, solved, world, bodies, messenger);
         let said = if request.attest.sbom {
             let step = self.begin("generating sbom using castoff's scanner");
+            for argument in not_listed(request, planned) {
+                let text =
+                    format!("{argument} has no effect in castoff: it lists the packages of the result alone");
+                (self.events)(Event::Warning { step: Some(step), rule: None, text, line: None });
+            }
             let mut said = None;
             self.work(step, |messenger| {
                 said = Some(gather(messenger)?);
@@ -402,7 +406,8 @@ impl<'a> Exporter<'a> {
             }
             OutputSpec::OciDirectory { dest, image } => {
                 self.image("exporting to oci image format", image, &mut |pack, source| {
-                    Ok(archive::write_layout(pack, &image.names, source, dest)?)
+                    let export = LayoutExport { names: &image.names, source, keep_nameless: false };
+                    Ok(archive::write_layout(pack, &export, dest)?)
                 })
             }
         }
@@ -595,48 +600,4 @@ pub fn refuse_deletion(request: &BuildRequest) -> Result<(), BuildError> {
         }
     }
     Ok(())
-}
-
-/// Opens an output and gives it to `write`. A file appears under its name when it is complete (B-223);
-/// a device or pipe that is there already is written to as it is.
-pub(crate) fn to_file<T>(
-    dest: &OutputFile,
-    write: &mut dyn FnMut(&mut dyn Write) -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
-    let path = match dest {
-        OutputFile::Stdout => {
-            let mut stdout = io::BufWriter::with_capacity(256 << 10, io::stdout().lock());
-            let result = write(&mut stdout)?;
-            stdout.flush()?;
-            return Ok(result);
-        }
-        OutputFile::Path(path) => path,
-    };
-    let special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
-    let temporary = if special { path.clone() } else { beside(path) };
-    let file = if special { File::options().write(true).open(path)? } else { File::create(&temporary)? };
-    let mut buffered = io::BufWriter::with_capacity(256 << 10, file);
-    let result = write(&mut buffered).and_then(|result| {
-        buffered.flush()?;
-        Ok(result)
-    });
-    if special {
-        return result;
-    }
-    match result {
-        Ok(result) => {
-            std::fs::rename(&temporary, path)?;
-            Ok(result)
-        }
-        Err(error) => {
-            let _already_failing = std::fs::remove_file(&temporary);
-            Err(error)
-        }
-    }
-}
-
-fn beside(path: &Path) -> std::path::PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
 }

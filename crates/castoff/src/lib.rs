@@ -24,6 +24,7 @@ pub mod image;
 pub mod interrupt;
 mod metadata;
 pub mod missing;
+mod output_file;
 mod platforms;
 pub mod progress;
 pub mod report;

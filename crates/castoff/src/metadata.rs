@@ -4,13 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use castoff_dockerfile::Diagnostic;
 use castoff_oci::{Descriptor, Digest, Reference};
-use castoff_solver::export::archive::write_file;
 use castoff_solver::export::pack::Pack;
 use castoff_solver::export::set::ImageSet;
 use serde_json::{Value, json};
 
 use crate::args::BuildRequest;
 use crate::build::{BuildError, Planned};
+use crate::output_file::write_output;
 
 /// What is told of an image that was made.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ pub fn write(
     if let (Some(path), Some(images)) = (&request.iidfile, images) {
         // An image that left with another config is known by that one.
         let id = about.and_then(|about| about.config).unwrap_or_else(|| images.id());
-        write_file(path, &mut id.to_string().as_bytes())?;
+        write_output(path, id.to_string().as_bytes())?;
     }
     if let Some(about) = about {
         others(request, about)?;
@@ -130,7 +130,7 @@ pub fn write(
     }
     let mut text = serde_json::to_vec_pretty(&metadata).map_err(anyhow::Error::from)?;
     text.push(b'\n');
-    write_file(path, &mut text.as_slice())?;
+    write_output(path, &text)?;
     Ok(())
 }
 

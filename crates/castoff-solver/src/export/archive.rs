@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp};
 use castoff_oci::{Descriptor, Digest, Index, Platform, Raw, Reference};
@@ -46,6 +46,18 @@ pub struct ArchiveExport<'a> {
     pub left_out: &'a BTreeSet<Digest>,
 }
 
+/// How a layout directory is written.
+#[derive(Clone, Copy)]
+pub struct LayoutExport<'a> {
+    /// Names of the image in the layout.
+    pub names: &'a [Reference],
+    /// Where the layers come from.
+    pub source: PackSource<'a>,
+    /// Whether other images without a name stay in the layout beside one without a name. Else it takes the place
+    /// of the one that was built before.
+    pub keep_nameless: bool,
+}
+
 /// Why an archive could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -58,7 +70,19 @@ pub enum ArchiveError {
     /// The archive or layout could not be written.
     #[error("writing the archive: {0}")]
     Io(#[from] io::Error),
+    /// The layout that was to be extended is none, and is left as it is.
+    #[error("extending the layout: `{}` is malformed: {source}", path.display())]
+    Index {
+        /// Its index.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
 }
+
+/// What a layout has.
+const INDEX: &str = "index.json";
 
 /// The files of a layout: small documents, and layers by their blob.
 struct Layout<'p> {
@@ -107,46 +131,57 @@ pub fn write_archive(
 }
 
 /// Writes an image, or an index and its images, as a layout directory (`tar=false`). Blobs that are there
-/// are kept, and an entry of the same name in `index.json` is replaced (B-102).
+/// are kept, and an entry of the same name in `index.json` is replaced (B-102). Several may extend one layout at
+/// once.
 ///
 /// # Errors
-/// When a layer cannot be read or the directory not be written.
-pub fn write_layout(
-    pack: &Pack,
-    names: &[Reference],
-    source: PackSource<'_>,
-    directory: &Path,
-) -> Result<(), ArchiveError> {
-    let mut layout = Layout::new(pack, ArchiveKind::Oci, names);
+/// When a layer cannot be read, the directory not be written, or the `index.json` there is malformed.
+pub fn write_layout(pack: &Pack, export: &LayoutExport<'_>, directory: &Path) -> Result<(), ArchiveError> {
+    let mut layout = Layout::new(pack, ArchiveKind::Oci, export.names);
     std::fs::create_dir_all(directory.join("blobs/sha256"))?;
     let mut blobs: Vec<_> = layout.blobs.iter().collect();
     blobs.retain(|(name, blob)| {
         let known = directory.join(name).metadata();
         !known.is_ok_and(|metadata| metadata.len() == blob.descriptor.size)
     });
-    pack::fetch(blobs.iter().map(|(_, blob)| **blob), source)?;
+    pack::fetch(blobs.iter().map(|(_, blob)| **blob), export.source)?;
     for (name, blob) in blobs {
         let path = directory.join(name);
-        let mut file = pack::open(blob, source)?;
+        let mut file = pack::open(blob, export.source)?;
         write_file(&path, &mut file)?;
     }
-    if let Some(existing) = std::fs::read(directory.join("index.json"))
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<Index>(&bytes).ok())
-    {
-        let ours: Index = serde_json::from_slice(&layout.documents["index.json"]).expect("written above");
-        let mut merged = existing;
-        let name = |descriptor: &Descriptor| {
-            descriptor.annotations.get("org.opencontainers.image.ref.name").cloned()
-        };
-        merged.manifests.retain(|old| !ours.manifests.iter().any(|new| name(new) == name(old)));
-        merged.manifests.extend(ours.manifests);
-        layout.documents.insert("index.json".to_owned(), Raw::new(merged).bytes().to_vec());
-    }
+    let index = layout.documents.remove(INDEX).expect("every layout has an index");
     for (name, bytes) in &layout.documents {
         write_file(&directory.join(name), &mut bytes.as_slice())?;
     }
-    Ok(())
+    // Whoever else extends the layout waits, where the file system has locks.
+    let lock = File::open(directory)?;
+    let _without = lock.lock();
+    let path = directory.join(INDEX);
+    let index = match std::fs::read(&path) {
+        Ok(existing) => {
+            let existing = serde_json::from_slice(&existing)
+                .map_err(|source| ArchiveError::Index { path: path.clone(), source })?;
+            let ours = serde_json::from_slice(&index).expect("written above");
+            Raw::new(extended(existing, ours, export.keep_nameless)).bytes().to_vec()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => index,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(write_file(&path, &mut index.as_slice())?)
+}
+
+/// Returns the index of a layout with further entries, each in the place of those that it replaces.
+fn extended(mut index: Index, more: Index, keep_nameless: bool) -> Index {
+    let name = |entry: &Descriptor| entry.annotations.get("org.opencontainers.image.ref.name").cloned();
+    index.manifests.retain(|old| {
+        !more.manifests.iter().any(|new| match (name(new), name(old)) {
+            (None, None) => !keep_nameless || new.digest == old.digest,
+            (new, old) => new == old,
+        })
+    });
+    index.manifests.extend(more.manifests);
+    index
 }
 
 impl<'p> Layout<'p> {
@@ -156,7 +191,7 @@ impl<'p> Layout<'p> {
             |(digest, document): (&Digest, &pack::Document)| (blob_name(digest), document.bytes.clone());
         let mut documents: BTreeMap<String, Vec<u8>> = pack.documents.iter().map(document).collect();
         documents.insert("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
-        documents.insert("index.json".to_owned(), Raw::new(Index::oci(entries)).bytes().to_vec());
+        documents.insert(INDEX.to_owned(), Raw::new(Index::oci(entries)).bytes().to_vec());
         if kind == ArchiveKind::Docker {
             let host = Platform::host();
             let distance = |image: &&PackedImage| {

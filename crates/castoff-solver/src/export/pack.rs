@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use castoff_layer::{CompressOptions, Compression};
 use castoff_oci::{
@@ -25,9 +26,13 @@ use crate::export::estargz::{self, EstargzError};
 use crate::export::image::{Image, ImageLayer};
 use crate::export::set::{ImageSet, index_descriptor};
 use crate::export::verified::Verified;
+use crate::step::is_broken_pipe;
 
 /// Documents are small; more than this is damage.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
+/// Layers that are fetched at once. The registry's client has a limit of its own for each host, and a manifest may
+/// name more layers than there can be threads.
+const AT_ONCE: usize = 16;
 
 /// How a layer is compressed outside the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,12 +254,19 @@ pub fn fetch<'a>(
 ) -> Result<(), PackError> {
     let PackSource { bodies, messenger } = source;
     let missing = blobs.filter(|blob| bodies.world.store.blob(&blob.descriptor.digest).is_none());
+    let missing: Vec<&Origin> = missing.filter_map(|blob| blob.origin.of_layer()).collect();
+    let next = AtomicUsize::new(0);
+    let fetch = |messenger: Messenger| -> Result<(), BodyError> {
+        while let Some(origin) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+            bodies.fetch_origin(origin, &messenger)?;
+        }
+        Ok(())
+    };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = missing
-            .filter_map(|blob| blob.origin.of_layer())
-            .map(|origin| {
-                let messenger = messenger.clone();
-                scope.spawn(move || bodies.fetch_origin(origin, &messenger))
+        let threads: Vec<_> = (0..AT_ONCE.min(missing.len()))
+            .map(|_| {
+                let (fetch, messenger) = (&fetch, messenger.clone());
+                scope.spawn(move || fetch(messenger))
             })
             .collect();
         let fetched: Vec<_> =
@@ -521,7 +533,8 @@ pub(crate) fn layer_blob(
 
 /// Returns the descriptor of a base image's layer that stays as it is.
 fn as_it_is(known: &Descriptor, options: &PackOptions) -> Option<Descriptor> {
-    let current = known.media_type.layer_compression().unwrap_or(LayerCompression::None);
+    // What has another type, such as a layer that is not to be distributed, stays what it is.
+    let Some(current) = known.media_type.layer_compression() else { return Some(known.clone()) };
     let is_wanted = match options.compression {
         PackCompression::Uncompressed => current == LayerCompression::None,
         PackCompression::Gzip => current == LayerCompression::Gzip,
@@ -615,10 +628,40 @@ fn with_tar(
         // The producer stops at a broken pipe when the work has failed, so it always ends.
         drop(reader);
         let produced = producer.join().expect("the producer does not panic");
-        match worked {
-            // What the producer says of a broken pipe is a consequence.
-            Err(error @ PackError::Estargz(_)) => Err(error),
-            worked => produced.and(worked),
+        match (worked, produced) {
+            (Ok(()), produced) => produced,
+            // What was cut cannot be read, and why it was cut is the reason then.
+            (Err(_), Err(cause)) if !is_broken_pipe(&cause) => Err(cause),
+            (Err(error), _) => Err(error),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // B-080, B-108
+    #[test]
+    fn layers_of_other_types_stay_what_they_are() {
+        let digest = Digest::of(b"layer");
+        let all = [
+            PackCompression::Uncompressed,
+            PackCompression::Gzip,
+            PackCompression::Estargz,
+            PackCompression::Zstd,
+        ];
+        for name in ["application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "application/x-own"] {
+            let known = Descriptor::new(MediaType::from(name), digest, 5);
+            for (compression, force) in all.into_iter().flat_map(|one| [(one, false), (one, true)]) {
+                let options = PackOptions { compression, force, ..PackOptions::default() };
+                assert_eq!(as_it_is(&known, &options).as_ref(), Some(&known), "{name} {compression:?}");
+            }
+        }
+        let gzip = Descriptor::new(MediaType::OciLayerGzip, digest, 5);
+        let options =
+            |force| PackOptions { compression: PackCompression::Zstd, force, ..PackOptions::default() };
+        assert_eq!(as_it_is(&gzip, &options(false)).as_ref(), Some(&gzip));
+        assert_eq!(as_it_is(&gzip, &options(true)), None);
+    }
 }

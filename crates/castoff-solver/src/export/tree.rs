@@ -8,7 +8,7 @@ use castoff_layer::{ApplyOptions, EntryKind, Node, Ownership, TarOptions, TarWri
 use castoff_oci::{Digest, Hasher};
 
 use crate::IgnoreFile;
-use crate::step::StepError;
+use crate::step::{StepError, is_broken_pipe};
 
 /// Why a tree could not be written out.
 #[derive(Debug, thiserror::Error)]
@@ -239,8 +239,12 @@ pub fn write_directory(
         // The producer stops at a broken pipe when applying failed, so it always ends.
         drop(reader);
         let produced = producer.join().expect("the producer does not panic");
-        applied?;
-        produced
+        match (applied, produced) {
+            (Ok(_), produced) => produced,
+            // What was cut cannot be applied, and why it was cut is the reason then.
+            (Err(_), Err(cause)) if !is_broken_pipe(&cause) => Err(cause),
+            (Err(error), _) => Err(error.into()),
+        }
     })
 }
 

@@ -7,6 +7,7 @@ use castoff_solver::export::image::rfc3339;
 use castoff_solver::export::materials::Materials;
 use serde_json::{Map, Value, json};
 
+use super::hide;
 use crate::args::{BuildRequest, ContextSpec, ProvenanceMode, ProvenanceSpec};
 use crate::build::Planned;
 
@@ -21,6 +22,8 @@ pub(super) struct Facts<'a> {
     pub(super) finished_ms: i64,
     pub(super) spec: &'a ProvenanceSpec,
     pub(super) mode: ProvenanceMode,
+    /// What must not be in it, longer ones first. Of texts that are there as they are the caller takes care.
+    pub(super) secrets: &'a [&'a str],
 }
 
 /// Returns the predicate. With an epoch its times are the epoch, so that equal builds say the same.
@@ -49,7 +52,7 @@ pub(super) fn predicate(facts: &Facts<'_>) -> Value {
     let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
     if is_max {
         internal["buildConfig"] = json!({ "steps": steps(planned) });
-        metadata["buildkit_metadata"] = json!({ "source": source(planned) });
+        metadata["buildkit_metadata"] = json!({ "source": source(planned, facts.secrets) });
     }
     json!({
         "buildDefinition": {
@@ -189,10 +192,12 @@ fn steps(planned: &Planned) -> Vec<Value> {
         .collect()
 }
 
-/// Returns the Dockerfile.
-fn source(planned: &Planned) -> Value {
+/// Returns the Dockerfile without secrets, which nobody would see in base64.
+fn source(planned: &Planned, secrets: &[&str]) -> Value {
     use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(&planned.dockerfile.bytes);
+    let mut text = String::from_utf8_lossy(&planned.dockerfile.bytes).into_owned();
+    hide(&mut text, secrets);
+    let text = base64::engine::general_purpose::STANDARD.encode(text);
     json!({ "infos": [{ "filename": planned.dockerfile.name, "data": text }] })
 }
 

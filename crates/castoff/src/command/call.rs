@@ -2,7 +2,6 @@
 
 use std::io;
 
-use castoff_solver::export::archive;
 use serde_json::json;
 
 use super::Context;
@@ -11,6 +10,7 @@ use crate::args::{BuildRequest, CallSpec};
 use crate::call::{self, Answer};
 use crate::exit;
 use crate::interrupt;
+use crate::output_file::write_output;
 use crate::report;
 use crate::session::SessionOptions;
 
@@ -29,7 +29,7 @@ pub(super) fn call(spec: CallSpec, request: &BuildRequest, context: &Context<'_>
         Err(error) => return Ok(report::failure(&error, &[], &mut io::stderr())),
     };
     if let Some(path) = &request.metadata_file {
-        archive::write_file(path, &mut metadata(&answer)?.as_slice())?;
+        write_output(path, &metadata(&answer)?)?;
     }
     if spec.json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&answer.json)?))?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use castoff_oci::{Descriptor, Digest, Platform, Reference};
-use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
+use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind, LayoutExport};
 use castoff_solver::export::pack::{self, Pack, PackOptions, PackSource};
 use castoff_solver::export::push::{self as pushing, PushOptions};
 use castoff_solver::transfer::{self, Place};
@@ -15,9 +15,9 @@ use castoff_solver::{Bodies, Event, Messenger, Outcome, StepId, World, import};
 use super::Context;
 use crate::args::{CopyArgs, OutputFile, PlaceSpec, fields};
 use crate::exit;
-use crate::export::to_file;
 use crate::image;
 use crate::interrupt;
+use crate::output_file::{to_file, write_output};
 
 const STEP: StepId = StepId(0);
 
@@ -58,7 +58,7 @@ pub(super) fn copy(args: &CopyArgs, context: &Context<'_>) -> anyhow::Result<u8>
     let digest = copied?;
     world.store.sync()?;
     if let Some(path) = &args.digestfile {
-        archive::write_file(path, &mut digest.to_string().as_bytes())
+        write_output(path, digest.to_string().as_bytes())
             .with_context(|| format!("writing `{}`", path.display()))?;
     }
     super::print(&format!("{digest}\n"))
@@ -152,7 +152,8 @@ fn write(
         }
         PlaceSpec::Layout { directory, tag, digest: None } => {
             call(&mut pack, tag.as_deref());
-            archive::write_layout(&pack, &[], with, directory)?;
+            let export = LayoutExport { names: &[], source: with, keep_nameless: true };
+            archive::write_layout(&pack, &export, directory)?;
         }
         PlaceSpec::Archive { kind, file, tag } => {
             let names = names(*kind, tag.as_deref(), source)?;

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use castoff_oci::{Descriptor, Digest, Reference};
 use castoff_solver::export::pack::{self, PackOptions, PackSource};
 use castoff_solver::export::push::{self as pushing, PushOptions};
-use castoff_solver::export::{archive, set::ImageSet};
+use castoff_solver::export::set::ImageSet;
 use castoff_solver::{Bodies, Event, StepId, World};
 
 use super::Context;
@@ -12,6 +12,7 @@ use crate::args::{ImageAttributes, OutputSpec, PushArgs, fields};
 use crate::exit;
 use crate::image;
 use crate::interrupt;
+use crate::output_file::write_output;
 
 /// What is pushed, and under which name.
 struct Task {
@@ -50,7 +51,7 @@ pub(super) fn push(args: &PushArgs, context: &Context<'_>) -> anyhow::Result<u8>
     }
     let pushed = pushed?;
     if let (Some(path), Some(root)) = (&args.digestfile, pushed.first()) {
-        archive::write_file(path, &mut root.digest.to_string().as_bytes())
+        write_output(path, root.digest.to_string().as_bytes())
             .with_context(|| format!("writing `{}`", path.display()))?;
     }
     for (task, root) in tasks.iter().zip(&pushed) {

@@ -28,7 +28,7 @@ pub(super) fn sbom(args: &SbomArgs, context: &Context<'_>) -> anyhow::Result<u8>
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     for unread in &inventory.unread {
-        super::remark(&format!("warning: not read: {}: {}", unread.path, unread.reason));
+        super::remark(&plain(&format!("warning: not read: {}: {}", unread.path, unread.reason)));
     }
     super::print(&match args.format {
         SbomFormat::SpdxJson => format!("{:#}\n", spdx::document(&inventory, &subject)),

@@ -16,9 +16,9 @@ use super::Context;
 use super::copy::step;
 use crate::args::{ImportArgs, LoadArgs, OutputFile, PullArgs, SaveArgs, fields};
 use crate::exit;
-use crate::export::to_file;
 use crate::image;
 use crate::interrupt;
+use crate::output_file::to_file;
 
 pub(super) fn save(args: &SaveArgs, context: &Context<'_>) -> anyhow::Result<u8> {
     let session = context.session()?;

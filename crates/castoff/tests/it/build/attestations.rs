@@ -58,6 +58,7 @@ fn packages_of_an_image_are_listed() {
     assert_eq!(purls, PURLS);
     let cyclonedx = kit.castoff(&["sbom", "--format", "cyclonedx-json", "app"]).succeeds().stdout;
     let cyclonedx: serde_json::Value = serde_json::from_slice(&cyclonedx).unwrap();
+    crate::schemas::fits("bom-1.5.schema.json", &cyclonedx, &["components", "0"], "name");
     let purls: Vec<&str> = cyclonedx["components"]
         .as_array()
         .unwrap()
@@ -282,6 +283,50 @@ fn provenance_tells_what_went_in_and_no_secret() {
     let facts = json(&kit.path("facts.json"));
     let told = &facts["buildx.build.provenance"]["buildDefinition"]["externalParameters"]["request"];
     assert_eq!(*told, serde_json::json!({"frontend": "dockerfile.v0"}));
+}
+
+// D-101: a scanner of other file systems than the result's is not there, and castoff says so.
+#[test]
+fn arguments_of_scanners_say_that_they_have_no_effect() {
+    let kit = Kit::new();
+    let dockerfile =
+        "ARG BUILDKIT_SBOM_SCAN_CONTEXT=false\nFROM scratch\nARG BUILDKIT_SBOM_SCAN_STAGE=true\n";
+    let words = "BUILDKIT_SBOM_SCAN_STAGE has no effect in castoff";
+    kit.build(dockerfile, &["--sbom=true"]).succeeds().says(words).never_says("SCAN_CONTEXT has");
+    kit.build(dockerfile, &[]).succeeds().never_says(words);
+    kit.build(dockerfile, &["--sbom=true", "--build-arg", "BUILDKIT_SBOM_SCAN_STAGE=false"])
+        .succeeds()
+        .never_says(words);
+}
+
+// B-179: what is in an image is a stranger's, and goes to a terminal.
+#[test]
+fn names_of_files_do_not_steer_the_terminal() {
+    let kit = Kit::new();
+    kit.write("context/root/a\u{1b}[2J.jar", "no archive");
+    kit.build("FROM scratch\nCOPY root /\n", &["-t", "app"]).succeeds();
+    let done = kit.castoff(&["sbom", "app"]).succeeds();
+    let said = done.stderr;
+    assert!(said.contains("not read: /a\u{fffd}[2J.jar: no zip archive"), "{said:?}");
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+}
+
+// B-178: in base64 nobody would see them, and one secret may be a part of another.
+#[test]
+fn provenance_hides_secrets_that_the_dockerfile_repeats() {
+    use base64::Engine as _;
+    let kit = Kit::new();
+    kit.write("short", "open\n");
+    kit.write("long", "opensesame-forty\n");
+    let dockerfile = "FROM scratch\n# opensesame-forty\nLABEL a=opensesame-forty b=open\n";
+    let flags = ["--secret", "id=a,src=short", "--secret", "id=b,src=long", "--provenance=mode=max", "-o"];
+    kit.build(dockerfile, &[&flags[..], &["type=oci,tar=false,dest=layout"]].concat()).succeeds();
+    let predicate = Layout { kit: &kit, name: "layout" }.statements(0).remove(0).1["predicate"].take();
+    let source = &predicate["runDetails"]["metadata"]["buildkit_metadata"]["source"]["infos"][0];
+    let text = base64::engine::general_purpose::STANDARD.decode(source["data"].as_str().unwrap()).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text, "FROM scratch\n# *****\nLABEL a=***** b=*****\n");
+    assert!(!predicate.to_string().contains("sesame"), "{predicate:#}");
 }
 
 // B-178: names of secrets, and nothing that a step could have used is left out.

@@ -1,6 +1,6 @@
 //! Images that come from elsewhere and go elsewhere: archives, layouts, other stores.
 
-use super::kit::{Kit, layers, with_steps, with_steps_as_each_user};
+use super::kit::{FileOf, Files, Kit, layers, with_steps, with_steps_as_each_user};
 
 // B-102, B-220
 #[test]
@@ -157,4 +157,32 @@ fn images_are_listed_named_and_removed() {
     kit.castoff(&["inspect", "one:1"]).fails().says("one:1");
     kit.castoff(&["rmi", "one:1"]).fails().says("one:1");
     kit.castoff(&["inspect", "three"]).succeeds();
+}
+
+// B-220: a link says under which further name a file is known, and not what is in it.
+#[test]
+fn a_link_in_an_archive_is_no_other_blob() {
+    let kit = Kit::new();
+    kit.build("FROM scratch\nLABEL a=b\n", &["-t", "made:1", "-o", "type=oci,dest=made.tar"]).succeeds();
+    let files = Files::read(&std::fs::read(kit.path("made.tar")).unwrap());
+    let text = |file: &FileOf| String::from_utf8_lossy(&file.content).into_owned();
+    let is_config = |file: &FileOf| file.kind == '-' && text(file).contains("\"Labels\":{\"a\":\"b\"}");
+    let (config, file) = files.0.iter().find(|(_, file)| is_config(file)).expect("the config has the label");
+    let text = text(file).replace("\"a\":\"b\"", "\"a\":\"c\"");
+    let mut out = tar::Builder::new(Vec::new());
+    for (path, content) in files.0.iter().filter(|(path, file)| file.kind == '-' && *path != config) {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.content.len() as u64);
+        out.append_data(&mut header, path, content.content.as_slice()).unwrap();
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    out.append_data(&mut header, "other", text.as_bytes()).unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    out.append_link(&mut header, config, "../../other").unwrap();
+    let other = kit.another();
+    other.castoff_reading(&["load"], &out.into_inner().unwrap()).fails().says("has the digest");
+    other.castoff(&["inspect", "made:1"]).fails();
 }

@@ -216,3 +216,79 @@ fn what_is_no_image_is_copied_and_not_stored() {
         assert_eq!(machine.castoff(&["images", "--quiet"]), "");
     });
 }
+
+/// Writes a layout whose index is of `entries`, and nothing else.
+fn layout(machine: &Machine, directory: &str, entries: &[serde_json::Value]) {
+    machine.write(&format!("{directory}/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": entries});
+    machine.write(&format!("{directory}/index.json"), index.to_string());
+    fs::create_dir_all(machine.path(&format!("{directory}/blobs/sha256"))).unwrap();
+}
+
+// B-102, B-223: what a layout has stays there.
+#[test]
+fn a_layout_is_extended_and_never_emptied() {
+    let machine = Machine::new();
+    for label in ["one", "two"] {
+        machine.build(&format!("FROM scratch\nLABEL name={label}\n"), &["-t", label]);
+    }
+    let entries = || {
+        let index = fs::read(machine.path("layout/index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        let entry =
+            |entry: &serde_json::Value| entry["annotations"]["org.opencontainers.image.ref.name"].clone();
+        index["manifests"].as_array().unwrap().iter().map(entry).collect::<Vec<_>>()
+    };
+    machine.castoff(&["copy", "store:one", "oci:layout"]);
+    machine.castoff(&["copy", "store:two", "oci:layout"]);
+    assert_eq!(entries(), [serde_json::Value::Null, serde_json::Value::Null]);
+    machine.castoff(&["copy", "store:two", "oci:layout"]);
+    assert_eq!(entries().len(), 2, "the same image is there once");
+    machine.castoff(&["copy", "store:one", "oci:layout:a"]);
+    machine.castoff(&["copy", "store:two", "oci:layout:a"]);
+    assert_eq!(entries(), [serde_json::Value::Null, serde_json::Value::Null, "a".into()]);
+    // What is no index is left to whoever wrote it.
+    machine.write("layout/index.json", "{");
+    let error = machine.fails(&["copy", "store:one", "oci:layout:b"]);
+    assert!(error.contains("extending the layout: `layout/index.json` is malformed"), "{error}");
+    assert_eq!(fs::read_to_string(machine.path("layout/index.json")).unwrap(), "{");
+}
+
+// B-102: two that extend a layout at once lose nothing.
+#[test]
+fn a_layout_is_extended_by_several_at_once() {
+    let machine = Machine::new();
+    machine.build("FROM scratch\nLABEL a=b\n", &["-t", "made"]);
+    let copies: Vec<_> = (0..8)
+        .map(|place| {
+            machine.command(&["copy", "store:made", &format!("oci:layout:{place}")]).spawn().unwrap()
+        })
+        .collect();
+    for mut copy in copies {
+        assert!(copy.wait().unwrap().success());
+    }
+    let index = fs::read(machine.path("layout/index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 8, "{index:#}");
+}
+
+#[test]
+fn an_index_that_names_more_than_fits_is_refused() {
+    let machine = Machine::new();
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let entries: Vec<_> = (0..100_u8)
+        .map(|place| {
+            let digest = castoff_oci::Digest::of(&[place]).to_string();
+            serde_json::json!({"mediaType": kind, "digest": digest, "size": 16 << 20})
+        })
+        .collect();
+    layout(&machine, "inner", &entries);
+    let inner = fs::read(machine.path("inner/index.json")).unwrap();
+    let digest = castoff_oci::Digest::of(&inner);
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let root = serde_json::json!({"mediaType": kind, "digest": digest.to_string(), "size": inner.len()});
+    layout(&machine, "layout", &[root]);
+    machine.write(&format!("layout/blobs/sha256/{}", digest.hex()), inner);
+    let error = machine.fails(&["copy", "oci:layout", "store:x"]);
+    assert!(error.contains("the documents are larger than 256 MiB together"), "{error}");
+}
