@@ -59,28 +59,62 @@ pub fn detect(magic: &[u8]) -> Compression {
 /// # Errors
 /// When the first bytes cannot be read. What is wrong later, the reader reports.
 pub fn decompress<'a>(
-    mut reader: Box<dyn Read + Send + 'a>,
+    reader: Box<dyn Read + Send + 'a>,
 ) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
+    let (compression, plain) = decoder(reader)?;
+    Ok((compression, Box::new(plain)))
+}
+
+/// [`decompress`] for readers of any type.
+///
+/// # Errors
+/// When the first bytes cannot be read. What is wrong later, the reader reports.
+pub fn decoder<R: Read>(mut reader: R) -> io::Result<(Compression, Decoder<R>)> {
     let mut magic = Vec::with_capacity(6);
     reader.by_ref().take(6).read_to_end(&mut magic)?;
     let compression = detect(&magic);
     let whole = io::Cursor::new(magic).chain(reader);
     if compression == Compression::None {
-        return Ok((compression, Box::new(whole)));
+        return Ok((compression, Decoder(Decoding::None(whole))));
     }
     let whole = BufReader::with_capacity(128 * 1024, whole);
-    let plain: Box<dyn Read + Send + 'a> = match compression {
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(whole)?),
+    let plain = match compression {
+        Compression::Gzip => Decoding::Gzip(flate2::bufread::MultiGzDecoder::new(whole)),
+        Compression::Zstd => Decoding::Zstd(zstd::Decoder::with_buffer(whole)?),
         Compression::Xz => {
             let stream =
                 liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
-            Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
+            Decoding::Xz(liblzma::bufread::XzDecoder::new_stream(whole, stream))
         }
-        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
-        Compression::None => Box::new(whole),
+        Compression::Bzip2 => Decoding::Bzip2(bzip2::bufread::MultiBzDecoder::new(whole)),
+        Compression::None => unreachable!("left above"),
     };
-    Ok((compression, plain))
+    Ok((compression, Decoder(plain)))
+}
+
+/// A reader of uncompressed bytes, made by [`decoder`].
+pub struct Decoder<R: Read>(Decoding<R>);
+
+type Whole<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
+enum Decoding<R: Read> {
+    None(Whole<R>),
+    Gzip(flate2::bufread::MultiGzDecoder<BufReader<Whole<R>>>),
+    Zstd(zstd::Decoder<'static, BufReader<Whole<R>>>),
+    Xz(liblzma::bufread::XzDecoder<BufReader<Whole<R>>>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<BufReader<Whole<R>>>),
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Decoding::None(reader) => reader.read(buffer),
+            Decoding::Gzip(reader) => reader.read(buffer),
+            Decoding::Zstd(reader) => reader.read(buffer),
+            Decoding::Xz(reader) => reader.read(buffer),
+            Decoding::Bzip2(reader) => reader.read(buffer),
+        }
+    }
 }
 
 /// Compresses a stream. Memory is bounded by a few MiB per thread, whatever the input.

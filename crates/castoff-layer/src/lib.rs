@@ -47,7 +47,7 @@ mod view;
 mod xattr;
 
 pub use apply::{Applied, ApplyError, ApplyOptions, OpaqueXattr, Ownership, apply};
-pub use compress::{CompressOptions, Compression, compress, decompress, detect};
+pub use compress::{CompressOptions, Compression, Decoder, compress, decoder, decompress, detect};
 pub use entry::{Entry, EntryKind, Timestamp};
 pub use erofs::ErofsError;
 pub use index::{IndexError, TarIndex};
@@ -55,6 +55,6 @@ pub use rootfs::Rootfs;
 pub use tar_header::{Field, is_tar};
 pub use tar_read::{Limits, ReadOptions, TarReadError, Visit, read_tar};
 pub use tar_write::{TarOptions, TarWriteError, TarWriter};
-pub use tree::{TreeError, TreeOptions, TreeStats, write_tree};
+pub use tree::{TreeError, TreeOptions, TreeStats, read_tree, write_tree};
 pub use view::{FileIdentity, LinkGroup, Node, Resolved, Tree, TreeEntry, View, ViewError};
 pub use xattr::{OWNER_XATTR, belongs_to_layer};

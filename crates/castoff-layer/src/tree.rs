@@ -94,13 +94,26 @@ pub fn write_tree<W: Write>(
     tar: &mut TarWriter<W>,
     options: &TreeOptions<'_>,
 ) -> Result<TreeStats, TreeError> {
+    read_tree(root, options, &mut |entry, data| Ok(tar.append(entry, data)?))
+}
+
+/// Shows everything below `root` to `visit`, without an entry for the root itself, as [`write_tree`] would write
+/// it: sorted, parents first, with a reader of each file's data.
+///
+/// # Errors
+/// When an entry cannot be read, and whatever `visit` returns.
+pub fn read_tree(
+    root: &Path,
+    options: &TreeOptions<'_>,
+    visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Result<(), TreeError>,
+) -> Result<TreeStats, TreeError> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let directory =
         rustix::fs::open(root, flags, Mode::empty()).map_err(|error| failed(b"", "opening", error))?;
     let stat = rustix::fs::fstat(&directory).map_err(|error| failed(b"", "looking at it", error))?;
     let mut walk = Walk {
         options,
-        append: &mut |entry, data| tar.append(entry, data),
+        visit,
         device: stat.st_dev,
         links: HashMap::new(),
         xattrs: XattrReader::new(),
@@ -117,7 +130,7 @@ const HELD: usize = 64;
 
 struct Walk<'a> {
     options: &'a TreeOptions<'a>,
-    append: &'a mut dyn FnMut(&Entry, &mut dyn Read) -> Result<(), TarWriteError>,
+    visit: &'a mut dyn FnMut(&Entry, &mut dyn Read) -> Result<(), TreeError>,
     device: u64,
     /// The first name of each file that has several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -300,7 +313,7 @@ impl Walk<'_> {
 
     fn write(&mut self, entry: &Entry, data: &mut dyn Read) -> Result<(), TreeError> {
         self.stats.entries += 1;
-        Ok((self.append)(entry, data)?)
+        (self.visit)(entry, data)
     }
 }
 
