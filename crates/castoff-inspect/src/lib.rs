@@ -1,4 +1,5 @@
-//! What an image is made of and whether it can start, seen from its files, its config and the records of builds.
+//! What an image is made of, whether it can start and whether secrets are in it, seen from its files, its config and the
+//! records of builds.
 //!
 //! The main type is [`StartCheck`]: it goes through what a runtime, the kernel and the dynamic loader do when
 //! the image is run, and says what will fail or is likely to.
@@ -17,7 +18,8 @@
 //! # Ok::<(), castoff_layer::ViewError>(())
 //! ```
 //!
-//! [`packages::scan`] finds the packages that are installed in an image. [`builds`] reads the records of builds.
+//! [`packages::scan`] finds the packages that are installed in an image. [`builds`] reads the records of builds. A
+//! [`secrets::Scanner`] looks for secrets in layers and texts.
 //!
 //! This crate runs nothing, mounts nothing and opens no file but through a [`View`](castoff_layer::View). What it
 //! reads is taken as hostile.
@@ -26,6 +28,7 @@ pub mod builds;
 pub mod diff;
 pub mod explain;
 pub mod packages;
+pub mod secrets;
 mod seekable;
 mod start;
 mod tables;
