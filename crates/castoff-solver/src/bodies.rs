@@ -13,6 +13,7 @@ use castoff_layer::{ApplyOptions, TarIndex, TarOptions, TarWriter, Tree, TreeErr
 use castoff_oci::{DiffId, Digest, Hasher};
 use castoff_store::{LayerDiff, LayerId};
 
+mod entries;
 mod remote;
 
 use crate::World;

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use castoff_graph::{BuildGraph, CacheKey, Op, SourceOp, VertexId};
 use castoff_oci::Hasher;
+use castoff_store::{CacheRecord, FileError};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::bodies::{Bodies, SnapshotLayer};
@@ -71,6 +72,28 @@ impl Solved {
     /// Returns the key of a step's result, and the one by definition when it has one.
     pub(crate) fn keys(&self, id: VertexId) -> Option<(CacheKey, Option<CacheKey>)> {
         self.keys[id.0 as usize]
+    }
+
+    /// Returns the record of a step.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn record(&self, id: VertexId, world: &World) -> Result<Option<CacheRecord>, FileError> {
+        match self.keys(id) {
+            Some((key, _)) => world.store.record(key.0),
+            None => Ok(None),
+        }
+    }
+
+    /// Forgets the result of a step: it is executed again when it is needed again.
+    ///
+    /// # Errors
+    /// When the record cannot be removed.
+    pub fn forget(&self, id: VertexId, world: &World) -> Result<(), FileError> {
+        match self.keys(id) {
+            Some((key, _)) => world.store.remove_record(key.0).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Returns the result of a vertex.

@@ -110,6 +110,9 @@ pub enum SharedCacheError {
     /// A layer to be written could not be read.
     #[error("reading a layer: {0}")]
     Layer(String),
+    /// A secret would get into the cache, or it could not be looked for.
+    #[error(transparent)]
+    Guard(#[from] crate::GuardError),
     /// The export was given up.
     #[error("stopped")]
     Stopped,

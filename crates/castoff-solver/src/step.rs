@@ -11,6 +11,7 @@ use castoff_store::LockError;
 use crate::bodies::BodyError;
 use crate::copy::CopyError;
 use crate::fetch::FetchError;
+use crate::guard::GuardError;
 use crate::passwd::UserError;
 
 /// Why a step failed.
@@ -133,6 +134,9 @@ pub enum StepError {
         #[source]
         source: io::Error,
     },
+    /// The step left a secret behind.
+    #[error("{}", chain(.0))]
+    Guard(#[from] GuardError),
     /// A bind or cache source does not exist.
     #[error("mount source \"{path}\": not found")]
     MountSource {

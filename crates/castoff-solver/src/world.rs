@@ -15,6 +15,7 @@ use castoff_ssh::Agent;
 use castoff_store::Store;
 
 use crate::fetch::git::GitProgram;
+use crate::guard::Guard;
 use crate::shared_cache::SharedCaches;
 
 /// Everything effectful that a build is given.
@@ -29,6 +30,8 @@ pub struct World {
     pub locals: BTreeMap<LocalName, LocalDirectory>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretValue>,
+    /// Looks for secrets in what steps leave behind, when it is to be proved that there are none.
+    pub guard: Option<Arc<dyn Guard>>,
     /// How git is run.
     pub git: GitProgram,
     /// ssh agents by id.

@@ -84,6 +84,7 @@ impl Store {
             let path = directory.join("fs");
             if first.is_some() {
                 self.empty_directory(&path)?;
+                remove_optional(&directory.join(UNPROVED))?;
             }
             return Ok(CacheMount { store: self.clone(), relative, path, first, _lock: lock });
         }
@@ -100,6 +101,7 @@ impl Store {
             }
             let _lock = hold(&directory.join("lock"), Hold::Exclusive, cancelled)?;
             remove_optional(&directory.join("initialised"))?;
+            remove_optional(&directory.join(UNPROVED))?;
             if let Some(old) = self.move_away(&directory.join("fs"))? {
                 remove_tree(&old)?;
             }
@@ -151,6 +153,28 @@ impl CacheMount {
         self.first.is_some()
     }
 
+    /// Says that the directory is about to be written to by a step that may leave a secret there. Returns whether that
+    /// was so before, and was never found to be untrue.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn doubt(&self) -> Result<bool, FileError> {
+        let mark = format!("{}/{UNPROVED}", self.relative);
+        if self.store.path(&mark).exists() {
+            return Ok(true);
+        }
+        self.store.write_file(&mark, b"")?;
+        Ok(false)
+    }
+
+    /// Says that there is no secret in the directory.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn clear(&self) -> Result<(), FileError> {
+        remove_optional(&self.store.path(format!("{}/{UNPROVED}", self.relative))).map(drop)
+    }
+
     /// Says that the directory has its owner, mode and first content. Without it, the next user finds the
     /// directory empty again.
     ///
@@ -164,6 +188,9 @@ impl CacheMount {
         Ok(())
     }
 }
+
+/// There while steps that may leave a secret use the directory, and after one of them did.
+const UNPROVED: &str = "unproved";
 
 /// Returns the id of the cache mount whose directories are in `of_id`.
 pub(crate) fn mount_id(of_id: &Path) -> Result<Option<String>, FileError> {

@@ -59,6 +59,7 @@ pub fn open(
         shared_caches: Default::default(),
         locals: Default::default(),
         secrets: Default::default(),
+        guard: None,
         git: git(environment),
         agents: Default::default(),
         search_path: environment.raw("PATH").map(ToOwned::to_owned).unwrap_or_default(),

@@ -182,6 +182,21 @@ impl<'p> Scanner<'p> {
         self.look(name.as_bytes(), text);
     }
 
+    /// Looks at a long text, as [`Scanner::text`].
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn long_text(&mut self, name: &str, text: &mut dyn Read) -> io::Result<()> {
+        let mut stream = self.stream();
+        let done = stream.drain(text);
+        let (hits, bytes) = stream.finish();
+        self.idle.push(stream);
+        self.checked.texts += 1;
+        self.checked.bytes += bytes;
+        self.told(name.as_bytes(), hits);
+        done
+    }
+
     /// Returns what was found and looked at.
     pub fn finish(self) -> Scan {
         Scan {

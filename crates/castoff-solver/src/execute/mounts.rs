@@ -26,9 +26,11 @@ pub(super) struct Prepared {
     pub(super) secrets: Vec<Vec<u8>>,
     /// Where the first of the step's ssh agents is.
     pub(super) agent: Option<String>,
+    pub(super) caches: Vec<CacheMount>,
+    /// Those that the step may write to, by their places, and where it sees them.
+    pub(super) written: Vec<(usize, String)>,
     /// Ends before the directories of the sockets go.
     _agents: Vec<(Served, TemporaryDirectory)>,
-    _caches: Vec<CacheMount>,
     _scratch: Vec<ActiveLayer>,
 }
 
@@ -55,6 +57,8 @@ pub(super) fn prepare(
             }
             Mount::Cache { target, source: path, writable, .. } => {
                 let root = sources.remove(&index).expect("every cache was taken above");
+                let place = prepared.caches.iter().position(|cache| cache.path() == root);
+                prepared.written.extend(place.filter(|_| *writable).map(|place| (place, target.clone())));
                 let path = PathBuf::from(path.trim_start_matches('/'));
                 let kind = MountKind::Within { root, path, writable: *writable };
                 prepared.mounts.push(MountSpec { target: PathBuf::from(target), kind });
@@ -185,7 +189,7 @@ fn cache(
         own(&path, *uid, *gid, *mode)?;
         cache.initialised()?;
     }
-    prepared._caches.push(cache);
+    prepared.caches.push(cache);
     Ok(path)
 }
 

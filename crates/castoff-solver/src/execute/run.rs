@@ -180,6 +180,14 @@ pub(super) fn run(
         }
         messenger.send(Event::Output { step, stream, bytes });
     };
+    let began_ms = (world.clock)();
+    let mut since_ms = Vec::new();
+    if world.guard.is_some() {
+        for (place, _) in &prepared.written {
+            // What a step left that was stopped, or found to have leaked, is looked at now.
+            since_ms.push(if prepared.caches[*place].doubt()? { i64::MIN } else { began_ms });
+        }
+    }
     let exit = castoff_sandbox::run(&spec, &world.cancel, &mut |stream, bytes| match stream {
         Stream::Stdout => show(OutputStream::Stdout, redactors[0].push(bytes)),
         Stream::Stderr => show(OutputStream::Stderr, redactors[1].push(bytes)),
@@ -187,11 +195,24 @@ pub(super) fn run(
     let [mut stdout, mut stderr] = redactors;
     show(OutputStream::Stdout, stdout.finish());
     show(OutputStream::Stderr, stderr.finish());
-
     let log = match log_failed {
         None => log.finish(),
         Some(error) => Err(error.into()),
     };
+    // Before anything refers to it: what is cached of a step that leaked would leak again.
+    if let Some(guard) = world.guard.as_ref().filter(|_| !matches!(exit.status, Status::Cancelled)) {
+        if let Ok(Some(digest)) = &log
+            && let Some(mut file) = world.store.open_blob(digest)?
+        {
+            guard.log(&mut file)?;
+        }
+        for ((place, target), since_ms) in prepared.written.iter().zip(since_ms) {
+            guard.cache_mount(prepared.caches[*place].path(), target, since_ms)?;
+        }
+        for (place, _) in &prepared.written {
+            prepared.caches[*place].clear()?;
+        }
+    }
     if let Ok(Some(log)) = log {
         messenger.send(Event::Fact { step, fact: Fact::Log(log) });
     }

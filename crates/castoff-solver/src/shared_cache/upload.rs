@@ -17,6 +17,7 @@ use crate::bodies::{Bodies, Origin, lock};
 use crate::driver::Messenger;
 use crate::export::image::ImageLayer;
 use crate::export::pack::{self, PackOptions, PackSource, PackedBlob};
+use crate::guard::GuardError;
 use crate::step::chain;
 
 /// Uploads at once, over all exports.
@@ -206,6 +207,7 @@ impl To<'_> {
             lock(self.state).skipped += 1;
             return Ok(());
         }
+        self.refuse_secrets(upload)?;
         let before = (self.world.clock)();
         let (messenger, _nobody) = Messenger::channel();
         let source = PackSource { bodies: self.bodies, messenger: &messenger };
@@ -222,8 +224,11 @@ impl To<'_> {
         let files = files.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let step = CachedStep { files, ..describe(upload, &record, diff, variant) };
         let object = StepObject { step, layer: blob.descriptor.clone() };
-        let mut bytes = cache.put_blob(&object.layer, &|| self.open(&blob, source))?;
         let (manifest, step) = object.documents();
+        if let Some(guard) = &self.world.guard {
+            guard.text("the description of a step for a cache", step.bytes())?;
+        }
+        let mut bytes = cache.put_blob(&object.layer, &|| self.open(&blob, source))?;
         bytes += put_step(cache, &manifest.value().config, &step)?;
         cache.put_manifest(&[&keys[..], &[upload.place]].concat(), manifest.bytes())?;
         let mut state = lock(self.state);
@@ -234,6 +239,16 @@ impl To<'_> {
             state.measured.1 += u64::try_from((self.world.clock)() - before).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// What has a secret in it does not get into a cache, and is not used again.
+    fn refuse_secrets(&self, upload: &Upload) -> Result<(), SharedCacheError> {
+        let Some(guard) = &self.world.guard else { return Ok(()) };
+        let looked = guard.layer(self.bodies, &upload.layer);
+        if let Err(GuardError::Leak(_)) = &looked {
+            self.world.store.remove_record(upload.key.0).map_err(unreadable)?;
+        }
+        looked.map_err(SharedCacheError::from)
     }
 
     /// Whether the cache has the step under all its keys, whole.
