@@ -38,6 +38,8 @@ pub(super) struct Build {
     pub(super) context: PathBuf,
     pub(super) tag: String,
     pub(super) output: Output,
+    /// A file with a secret that castoff is to look for in the result.
+    pub(super) secret: Option<PathBuf>,
 }
 
 /// Where an image goes besides the store.
@@ -170,7 +172,8 @@ impl Builder<'_> {
             let dockerfile = place.join("Dockerfile");
             std::fs::write(&dockerfile, format!("FROM {reference}\nRUN :\n"))?;
             let context = place.join("context");
-            let build = Build { dockerfile, context, tag: "warm".to_owned(), output: Output::Store };
+            let build =
+                Build { dockerfile, context, tag: "warm".to_owned(), output: Output::Store, secret: None };
             for mut command in self.commands(&build)? {
                 capture(&mut command)?;
             }
@@ -336,6 +339,9 @@ impl Builder<'_> {
 fn castoff_build(castoff: &Castoff, build: &Build) -> Command {
     let mut command = castoff.command();
     command.args(["build", "--progress", "plain", "-t", &build.tag]);
+    if let Some(secret) = &build.secret {
+        command.arg("--secret").arg(format!("id=bench,src={}", secret.display()));
+    }
     match &build.output {
         Output::Store => {}
         Output::Archive(path) => {

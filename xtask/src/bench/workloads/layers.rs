@@ -40,9 +40,18 @@ for i in $(seq {COPIES}); do cat /data/seed >> /big; done\n"
         row.targets = vec![Target::OfBuildKit(0.5)];
         Ok(row)
     };
+    let mut proof = row(
+        "W6-proof",
+        "and to an archive, proved",
+        Asked::Archive,
+        Limit::write_and_compress(&seed, COPIES),
+    )?;
+    proof.proves = true;
+    proof.targets = vec![Target::OfRow("W6-archive", 1.05)];
     Ok(vec![
         row("W6-store", "to the store", Asked::Nothing, Limit::write_and_hash(&seed, COPIES))?,
         row("W6-archive", "and to an archive", Asked::Archive, Limit::write_and_compress(&seed, COPIES))?,
+        proof,
         row("W6-push", "and to a registry", Asked::Push, Limit::write_and_compress(&seed, COPIES))?,
     ])
 }

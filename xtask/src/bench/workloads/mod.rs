@@ -37,7 +37,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload { name: "W3", rows: &["W3"], make: steps::in_a_row },
     Workload { name: "W4", rows: &["W4"], make: steps::parallel },
     Workload { name: "W5", rows: &["W5"], make: context::edit },
-    Workload { name: "W6", rows: &["W6-store", "W6-archive", "W6-push"], make: layers::export },
+    Workload { name: "W6", rows: &["W6-store", "W6-archive", "W6-proof", "W6-push"], make: layers::export },
     Workload { name: "W7", rows: &["W7"], make: layers::copy_from },
     Workload { name: "W8", rows: &["W8-small", "W8-large"], make: layers::pull },
     Workload { name: "W9", rows: &["W9"], make: context::order },
@@ -68,6 +68,8 @@ pub(super) struct Row {
     pub(super) targets: Vec<Target>,
     /// What the layers of an archive would be if gzip had compressed them.
     pub(super) gzip_bytes: Option<u64>,
+    /// Whether castoff looks for a secret in the result; the others cannot.
+    pub(super) proves: bool,
     /// Whether castoff does it as an ordinary user too.
     pub(super) rootless: bool,
 }
@@ -239,6 +241,7 @@ impl Row {
             beyond: None,
             targets: Vec::new(),
             gzip_bytes: None,
+            proves: false,
             rootless: false,
         }
     }
