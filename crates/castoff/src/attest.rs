@@ -112,7 +112,7 @@ impl Said<'_> {
                 all.push(Attestation { image, predicate_type: spdx::PREDICATE_TYPE.to_owned(), predicate });
             }
             if let Some(spec) = &self.request.attest.provenance {
-                let predicate = self.provenance(spec, spec.mode);
+                let predicate = self.provenance(spec, spec.mode)?;
                 all.push(Attestation { image, predicate_type: PROVENANCE.to_owned(), predicate });
             }
         }
@@ -136,7 +136,7 @@ impl Said<'_> {
         }
         if let Some(spec) = self.request.attest.provenance.as_ref().filter(|spec| !spec.inline_only) {
             let name = spec.filename.as_deref().unwrap_or("provenance.json");
-            said.push((name, PROVENANCE, self.provenance(spec, spec.mode)));
+            said.push((name, PROVENANCE, self.provenance(spec, spec.mode)?));
         }
         if said.is_empty() {
             return Ok(Vec::new());
@@ -156,12 +156,12 @@ impl Said<'_> {
     }
 
     /// Returns provenance in little for the file about the result (B-114).
-    pub(crate) fn metadata(&self, mode: ProvenanceMode) -> Value {
+    pub(crate) fn metadata(&self, mode: ProvenanceMode) -> anyhow::Result<Value> {
         let asked = self.request.attest.provenance.clone().unwrap_or_default();
         self.provenance(&asked, mode)
     }
 
-    fn provenance(&self, spec: &ProvenanceSpec, mode: ProvenanceMode) -> Value {
+    fn provenance(&self, spec: &ProvenanceSpec, mode: ProvenanceMode) -> anyhow::Result<Value> {
         // Whatever an argument, an instruction or the Dockerfile repeats.
         let secrets = self.world.secrets.values().filter_map(|value| std::str::from_utf8(&value.0).ok());
         let mut secrets: Vec<&str> =
@@ -178,7 +178,10 @@ impl Said<'_> {
             secrets: &secrets,
         });
         redact(&mut predicate, &secrets);
-        predicate
+        if let Some(guard) = &self.world.guard {
+            guard.text("the provenance", predicate.to_string().as_bytes())?;
+        }
+        Ok(predicate)
     }
 
     fn sbom(

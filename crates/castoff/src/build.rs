@@ -18,8 +18,8 @@ use castoff_solver::export::materials::Material;
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::shared_cache::{CacheExport, UploadQueue, Uploader};
 use castoff_solver::{
-    Bodies, Event, Outcome, SecretValue, SolveError, SolveOptions, Solved, StepError, StepId, World, import,
-    resolve, solve,
+    Bodies, Event, Guard, Outcome, SecretValue, SolveError, SolveOptions, Solved, StepError, StepId, World,
+    import, resolve, solve,
 };
 
 use crate::agents;
@@ -32,6 +32,7 @@ use crate::export::{self, Outputs};
 use crate::history::Recorder;
 use crate::ignored::ignored_sources;
 use crate::platforms;
+use crate::prove::{self, Proof, Prover};
 use crate::start::{self, StartFindings};
 
 pub(crate) use definition::{Definition, offline_options, read};
@@ -45,6 +46,8 @@ pub struct Built {
     pub warnings: Vec<Diagnostic>,
     /// Whether the images can start.
     pub start: Vec<StartFindings>,
+    /// Whether secrets got out, when somebody looked.
+    pub proof: Option<Proof>,
     /// The Dockerfile, for showing them.
     pub dockerfile: DockerfileText,
 }
@@ -77,6 +80,12 @@ pub enum BuildError {
     /// The image cannot start, and it was required that it can.
     #[error("the image cannot start")]
     CannotStart(Vec<StartFindings>),
+    /// A secret is in what the build would give away.
+    #[error("secrets got out")]
+    Leak(Box<Proof>),
+    /// Something looks like a token, and it was required that nothing does.
+    #[error("something looks like a secret")]
+    LooksLikeSecrets(Box<Proof>),
     /// The build was interrupted.
     #[error("the build was interrupted")]
     Interrupted,
@@ -121,6 +130,8 @@ pub struct Planned {
     pub started_ms: i64,
     /// What was fetched before there was a graph, the main context first.
     pub fetched: Vec<Material>,
+    /// Who looks for secrets in the result, if anybody does.
+    pub prover: Option<Arc<Prover>>,
 }
 
 /// Builds what was asked for and makes the outputs. `recorder` learns what happens.
@@ -142,6 +153,8 @@ pub fn build(
     world.secrets = secrets(&request.secrets)?;
     world.agents = agents::load(&request.ssh)?;
     let mut planned = plan(&request.plan, world, events)?;
+    planned.prover = prove::prover(request, &world.secrets)?;
+    world.guard = planned.prover.clone().map(|prover| prover as Arc<dyn Guard>);
     platforms::settle(&planned, world)?;
     devices::settle(&planned, &request.plan.entitlements.devices, world)?;
     world.shared_caches = caches::imports(request, &world.registry, &mut planned.next_step, events);
@@ -153,14 +166,15 @@ pub fn build(
     if done.as_ref().map_or(true, |(made, _)| made.outputs.wrote) {
         world.store.sync()?;
     }
-    let (Made { outputs, start }, Planned { warnings, dockerfile, .. }) = done?;
-    Ok(Built { images: outputs.images, warnings, start, dockerfile })
+    let (Made { outputs, start, proof }, Planned { warnings, dockerfile, .. }) = done?;
+    Ok(Built { images: outputs.images, warnings, start, proof, dockerfile })
 }
 
 /// What came of a solve.
 struct Made {
     outputs: Outputs,
     start: Vec<StartFindings>,
+    proof: Option<Proof>,
 }
 
 /// Builds while steps that are done are uploaded, and waits for these whatever becomes of the build.
@@ -255,9 +269,23 @@ fn solve_and_export(
     if request.require_startable && start.iter().any(StartFindings::cannot_start) {
         return Err(BuildError::CannotStart(start));
     }
-    let step = StepId(planned.next_step + planned.plan.graph.len() as u32);
-    let outputs = export::outputs(request, planned, &solved, world, bodies, step, events)?;
-    Ok(Made { outputs, start })
+    let mut own =
+        Internal { next: planned.next_step + planned.plan.graph.len() as u32, ..Internal::default() };
+    let proof = match &planned.prover {
+        Some(prover) => Some(own.work("looking for secrets in the result", events, |_| {
+            prove::result(prover, request, planned, &solved, world, bodies)
+        })?),
+        None => None,
+    };
+    let proof = match proof {
+        Some(proof) if !proof.leaks.is_empty() => return Err(BuildError::Leak(Box::new(proof))),
+        Some(proof) if request.require_no_secrets && proof.has_tokens() => {
+            return Err(BuildError::LooksLikeSecrets(Box::new(proof)));
+        }
+        proof => proof,
+    };
+    let outputs = export::outputs(request, planned, &solved, world, bodies, StepId(own.next), events)?;
+    Ok(Made { outputs, start, proof })
 }
 
 /// Reads, parses and plans a Dockerfile. The local directories it may use are put into `world`.
@@ -292,7 +320,8 @@ pub fn plan(
     apply_options(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
     tell(&warnings, events);
     let Internal { next, fetched } = steps;
-    Ok(Planned { plan, dockerfile, warnings, next_step: next, scope, shared_scope, started_ms, fetched })
+    let (next_step, prover) = (next, None);
+    Ok(Planned { plan, dockerfile, warnings, next_step, scope, shared_scope, started_ms, fetched, prover })
 }
 
 /// Reports warnings as those of the step that read the file (B-151).
@@ -531,7 +560,7 @@ fn refuse_foreign_frontend(
 /// D-171.
 const SECRET_LIMIT: u64 = 500 << 10;
 
-fn secrets(specs: &[SecretSpec]) -> Result<BTreeMap<String, SecretValue>, BuildError> {
+pub(crate) fn secrets(specs: &[SecretSpec]) -> Result<BTreeMap<String, SecretValue>, BuildError> {
     let mut secrets = BTreeMap::new();
     for spec in specs {
         let value = match &spec.source {

@@ -149,7 +149,7 @@ pub(crate) fn end_export(
         events(Event::Note { step, text });
         if let Some(error) = error {
             let text = format!("exporting to {name}: {}", chain(&error));
-            if ignore_error {
+            if ignore_error && !matches!(error, SharedCacheError::Guard(_)) {
                 warn(events, step, text);
             } else {
                 failed.get_or_insert(anyhow::anyhow!(text));

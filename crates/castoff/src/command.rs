@@ -12,6 +12,7 @@ mod login;
 mod machine;
 mod pages;
 mod plan;
+mod prove;
 mod push;
 mod run;
 mod sbom;
@@ -72,6 +73,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Images(args) => images::images(args, &context),
         Command::History(args) => images::history(args, &context),
         Command::Inspect(args) => images::inspect(args, &context),
+        Command::Prove(args) => prove::prove(args, &context),
         Command::Startable(args) => startable::startable(args, &context),
         Command::Sbom(args) => sbom::sbom(args, &context),
         Command::Builds(args) => builds::builds(args, &context),

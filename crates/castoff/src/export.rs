@@ -71,7 +71,7 @@ pub fn outputs(
     }
     let result = images.as_ref().map(|images| shipped.unwrap_or_else(|| About::of(images)));
     let provenance = exporter.said.as_ref().zip(request.metadata_provenance);
-    let provenance = provenance.map(|(said, mode)| said.metadata(mode));
+    let provenance = provenance.map(|(said, mode)| said.metadata(mode)).transpose()?;
     metadata::write(request, planned, images.as_ref(), result.as_ref(), provenance, (world.clock)())?;
     let wrote = solved.executed() || exporter.renamed || !request.outputs.is_empty();
     Ok(Outputs { images, wrote })

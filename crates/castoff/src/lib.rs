@@ -27,6 +27,7 @@ pub mod missing;
 mod output_file;
 mod platforms;
 pub mod progress;
+pub mod prove;
 pub mod report;
 pub mod rules;
 pub mod session;

@@ -112,6 +112,9 @@ pub fn write(
             }
         }
     }
+    if let Some(statement) = planned.prover.as_ref().and_then(|prover| prover.statement()) {
+        metadata["castoff.secrets"] = statement;
+    }
     if request.metadata_warnings && !planned.warnings.is_empty() {
         let warnings: Vec<Value> = planned.warnings.iter().map(warning).collect();
         metadata["buildx.build.warnings"] = json!(warnings);

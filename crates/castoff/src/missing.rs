@@ -1,12 +1,17 @@
-//! Hints for a source of COPY, ADD or a mount that does not exist (D-194).
+//! Hints for a step that failed: for a source of COPY, ADD or a mount that does not exist (D-194), and for a secret
+//! in a cache mount.
 
-use castoff_solver::StepError;
 use castoff_solver::copy::{CopyError, Elsewhere, MissingFacts};
+use castoff_solver::{GuardError, StepError};
 
 /// Returns what may help after a step failed.
 pub fn hints(error: &StepError) -> Vec<String> {
     match error {
         StepError::Copy(CopyError::NotFound { path, facts }) => of_facts(path, facts),
+        StepError::Guard(GuardError::Leak(leak)) if leak.place.contains("cache mount") => {
+            let remedy = "`castoff prune --filter type=exec.cachemount`";
+            vec![format!("the file is still there and fails the next build, too, until {remedy} removes it")]
+        }
         _ => Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ use crate::context::DockerfileText;
 use crate::exit;
 use crate::missing;
 use crate::progress::Colors;
+use crate::prove;
 use crate::start;
 
 /// Errors shown of one Dockerfile; the first are the ones that caused the others.
@@ -39,6 +40,17 @@ pub fn failure(error: &BuildError, tail: &[Vec<u8>], to: &mut dyn Write) -> u8 {
             let failure =
                 "ERROR: failed to build: the image cannot start, and --require startable was given\n";
             (start::text(findings).trim_start_matches('\n').to_owned() + failure, exit::FAILURE)
+        }
+        BuildError::Leak(proof) => {
+            let failure = "ERROR: failed to build: a secret is in what the build gives away, so nothing was made of it\n\
+                           hint: let the step that needs the secret read it where it is mounted and write it nowhere; \
+                           a secret that may be in the result gets `prove=false` in its --secret\n";
+            (prove::text(proof).trim_start_matches('\n').to_owned() + failure, exit::FAILURE)
+        }
+        BuildError::LooksLikeSecrets(proof) => {
+            let failure =
+                "ERROR: failed to build: something looks like a secret, and --require no-secrets was given\n";
+            (prove::text(proof).trim_start_matches('\n').to_owned() + failure, exit::FAILURE)
         }
         BuildError::Interrupted => ("ERROR: failed to build: interrupted\n".to_owned(), exit::INTERRUPTED),
         BuildError::Other(error) => {

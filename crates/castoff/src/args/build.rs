@@ -43,7 +43,7 @@ pub struct BuildArgs {
     /// Push the result; shorthand of --output=type=registry
     #[arg(long)]
     pub push: bool,
-    /// Make a secret known to steps that ask for it: id=ID[,src=FILE|,env=VARIABLE]
+    /// Make a secret known to steps that ask for it: id=ID[,src=FILE|,env=VARIABLE][,prove=false]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub secret: Vec<String>,
     /// Forward an ssh agent to steps that ask for it: default|ID[=SOCKET|KEY[,KEY...]]
@@ -82,7 +82,11 @@ pub struct BuildArgs {
     /// The old spelling of --call.
     #[arg(long, hide = true, value_name = "METHOD", allow_hyphen_values = true)]
     pub print: Option<String>,
-    /// Fail unless the result is: startable
+    /// Look for the secrets of --secret and --ssh in everything that the build gives away, and fail
+    /// when one is there [default: true]; without secrets, look for tokens only
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub prove: Option<String>,
+    /// Fail unless the result is: startable, or no-secrets (nothing looks like a token)
     #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = true)]
     pub require: Vec<Requirement>,
     /// How progress is shown: auto, tty, plain, quiet, none or rawjson
@@ -146,6 +150,8 @@ pub struct AboutArgs {
 pub enum Requirement {
     /// An image that is not certain to fail when it is started.
     Startable,
+    /// A result in which nothing looks like a token or a private key.
+    NoSecrets,
 }
 
 /// `castoff plan`.

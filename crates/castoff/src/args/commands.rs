@@ -172,6 +172,23 @@ pub enum StartableFormat {
     Json,
 }
 
+/// `castoff prove`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProveArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// A secret that must not be in it: id=ID[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub secret: Vec<String>,
+    /// How the answer is given
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
+
 /// `castoff sbom`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SbomArgs {

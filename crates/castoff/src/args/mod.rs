@@ -40,9 +40,9 @@ pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheToSp
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, CopyArgs, DuArgs, HistoryArgs, ImagesArgs,
-    ImportArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, PruneArgs,
-    PullArgs, PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, SbomArgs, SbomFormat, StartableArgs,
-    StartableFormat, TagArgs,
+    ImportArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, ProveArgs,
+    PruneArgs, PullArgs, PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, SbomArgs, SbomFormat,
+    StartableArgs, StartableFormat, TagArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
@@ -116,6 +116,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Say whether an image can start, and why not
     Startable(StartableArgs),
+    /// Look for secrets in an image: those that are given, and what looks like one
+    Prove(ProveArgs),
     /// List the packages in an image
     Sbom(SbomArgs),
     /// List the builds that are remembered, or the steps of one

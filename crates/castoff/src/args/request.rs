@@ -55,6 +55,10 @@ pub struct BuildRequest {
     pub metadata_warnings: bool,
     /// Whether the build fails when the image cannot start.
     pub require_startable: bool,
+    /// Whether secrets are looked for in what the build gives away; `None` is where there are any.
+    pub prove: Option<bool>,
+    /// Whether the build fails when something looks like a token or a private key.
+    pub require_no_secrets: bool,
     /// How progress is shown; never `Auto`.
     pub progress: ProgressMode,
     /// A question that is answered instead of building.
@@ -331,6 +335,11 @@ impl BuildArgs {
                 .text("BUILDX_METADATA_WARNINGS")
                 .is_some_and(|value| fields::boolean(value) == Ok(true)),
             require_startable: self.require.contains(&Requirement::Startable),
+            prove: match &self.prove {
+                Some(text) => Some(value("prove", text, |text| Ok(fields::boolean(text)?))?),
+                None => None,
+            },
+            require_no_secrets: self.require.contains(&Requirement::NoSecrets),
             progress: self.progress_mode(environment)?,
             call: self.call()?,
             debug: global.debug,

@@ -12,6 +12,8 @@ pub struct SecretSpec {
     pub id: String,
     /// Where its value is.
     pub source: SecretSource,
+    /// Whether it is to be proved that it did not get out.
+    pub prove: bool,
 }
 
 /// Where the value of a secret is.
@@ -42,7 +44,7 @@ pub enum SecretError {
     },
 }
 
-const KEYS: &[&str] = &["type", "id", "src", "source", "env"];
+const KEYS: &[&str] = &["type", "id", "src", "source", "env", "prove"];
 
 impl SecretSpec {
     /// Reads one value of `--secret`. Without type and source, the variable named like the secret is
@@ -52,6 +54,7 @@ impl SecretSpec {
         let mut id = None;
         let mut source = None;
         let mut variable = None;
+        let mut prove = true;
         for field in fields::split(text)? {
             let (key, value) = fields::pair(&field)?;
             let value = value.to_owned();
@@ -61,6 +64,8 @@ impl SecretSpec {
                 "id" => id = Some(value),
                 "src" | "source" => source = Some(value),
                 "env" => variable = Some(value),
+                // castoff's own: a certificate may be handed in like a secret and be in the image all the same.
+                "prove" => prove = fields::boolean(&value)?,
                 _ => return Err(fields::unknown_key(&key, KEYS).into()),
             }
         }
@@ -79,7 +84,7 @@ impl SecretSpec {
             SecretSource::Variable(variable) if !is_set(variable) => {
                 Err(SecretError::Unset { id, variable: variable.clone() })
             }
-            SecretSource::Variable(_) | SecretSource::File(_) => Ok(SecretSpec { id, source }),
+            SecretSource::Variable(_) | SecretSource::File(_) => Ok(SecretSpec { id, source, prove }),
         }
     }
 }

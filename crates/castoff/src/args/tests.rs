@@ -99,7 +99,10 @@ fn later_uses_of_a_flag_or_name_win() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(request.plan.build_args, [pair("A", "3"), pair("B", "2")]);
     assert_eq!(request.plan.labels, [pair("a", "")]);
-    assert_eq!(request.secrets, [SecretSpec { id: "s".into(), source: SecretSource::File("two".into()) }]);
+    assert_eq!(
+        request.secrets,
+        [SecretSpec { id: "s".into(), source: SecretSource::File("two".into()), prove: true }]
+    );
     let source = NamedContextSource::Directory("two".into());
     assert_eq!(request.plan.contexts, [NamedContextSpec { name: "c".into(), source }]);
 }

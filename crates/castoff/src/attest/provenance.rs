@@ -49,6 +49,22 @@ pub(super) fn predicate(facts: &Facts<'_>) -> Value {
         "buildkit_hermetic": complete,
         "buildkit_reproducible": facts.spec.reproducible,
     });
+    // What was looked for where, and that it was not found; or nobody looked. What depends on which steps were executed
+    // is left out, so that equal results say the same.
+    if let Some(statement) = planned.prover.as_ref().and_then(|prover| prover.statement()) {
+        let kept = [
+            "secrets",
+            "tooShort",
+            "found",
+            "encodings",
+            "layers",
+            "baseLayersNotRead",
+            "limits",
+            "notLookedInto",
+        ];
+        let members = kept.iter().map(|key| ((*key).to_owned(), statement[*key].clone()));
+        metadata["castoff_secrets"] = Value::Object(members.collect());
+    }
     let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
     if is_max {
         internal["buildConfig"] = json!({ "steps": steps(planned) });

@@ -15,6 +15,7 @@ use crate::exit;
 use crate::history::Recorder;
 use crate::interrupt;
 use crate::progress::{self, Colors, Renderer};
+use crate::prove;
 use crate::report;
 use crate::session::SessionOptions;
 use crate::start;
@@ -141,6 +142,8 @@ fn finish(request: &BuildRequest, built: &Built, context: &Context<'_>) -> anyho
         report::warnings(&built.warnings, &built.dockerfile, in_full, colors.as_ref(), &mut io::stderr());
         // There is nobody left to tell when standard error is closed.
         let _nobody = io::stderr().write_all(start::text(&built.start).as_bytes());
+        let proof = built.proof.as_ref().map(prove::text).unwrap_or_default();
+        let _nobody = io::stderr().write_all(proof.as_bytes());
         if request.tags.is_empty()
             && request.outputs.is_empty()
             && request.metadata_file.is_none()

@@ -29,6 +29,7 @@ mod outputs;
 mod packing;
 mod platforms;
 mod processes;
+mod proofs;
 mod remote_contexts;
 mod repositories;
 mod repository;

@@ -62,7 +62,7 @@ fn a_secret_variable_wins_over_others_of_its_name() {
         kit.write("token", "of-the-secret");
         let dockerfile = "FROM busybox\nENV A=env\nARG B=arg\n\
             RUN --mount=type=secret,id=token,env=A --mount=type=secret,id=token,env=B \
-                test \"$A$B\" = of-the-secretof-the-secret && test ! -e /run/secrets && echo hidden > /seen\n\
+                test \"$A$B\" = of-the-'secret'of-the-'secret' && test ! -e /run/secrets && echo hidden > /seen\n\
             RUN echo $A $B >> /seen\n";
         let files = kit.files(dockerfile, &["--secret", "id=token,src=token"]);
         assert_eq!(files.text("seen"), "hidden\nenv arg\n");
