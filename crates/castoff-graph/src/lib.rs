@@ -2,13 +2,14 @@
 //! Dockerfile it came from.
 //!
 //! The main types are [`BuildGraph`], [`Vertex`], [`Op`] and [`ImageOutput`]; [`KeyRecipe`] is the
-//! readable form of a step's cache key, and [`CacheKey`] its digest. [`pattern`] holds the two
+//! readable form of a step's cache key, and [`CacheKey`] its digest; [`FileList`] what a step read. [`pattern`] holds the two
 //! pattern languages of the field: Go's `filepath.Match` and that of `.dockerignore`.
 //!
 //! The operations mean what BuildKit's LLB operations mean (source, exec, file), so that other front
 //! ends can lower to the same graph. This crate deliberately does no input or output and knows no
 //! Dockerfile syntax.
 
+mod files;
 mod graph;
 pub mod key;
 mod op;
@@ -17,6 +18,7 @@ pub mod pattern;
 pub mod print;
 pub mod remote;
 
+pub use files::{FileList, USUAL_MODE};
 pub use graph::{BuildGraph, GraphError, Origin, Vertex, VertexId};
 pub use key::{CacheKey, Difference, KeyRecipe};
 pub use op::{

@@ -96,10 +96,10 @@ fn record(
     let vertex = shared.graph.vertex(id);
     let pending = shared.pending(id);
     let store = &shared.world.store;
-    let files = if pending.files.is_empty() {
+    let files = if pending.files.digests.is_empty() {
         None
     } else {
-        Some(store.put_blob(&miss::file_list(&miss::named(&pending.files)))?.digest)
+        Some(store.put_blob(&miss::file_list(&pending.files).to_bytes())?.digest)
     };
     let record = CacheRecord {
         recipe: serde_json::to_value(&pending.recipe).expect("a recipe is always JSON"),

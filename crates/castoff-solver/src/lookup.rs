@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use castoff_graph::pattern::IgnorePatterns;
-use castoff_graph::{CacheKey, CopyOp, CopySource, KeyRecipe, LocalName, Mount, Op, SourceOp, VertexId};
+use castoff_graph::{
+    CacheKey, CopyOp, CopySource, KeyRecipe, LocalName, Mount, Op, SourceOp, USUAL_MODE, VertexId,
+};
 use castoff_layer::{Node, View};
 use castoff_oci::{Descriptor, DiffId, Digest, Hasher, ImageConfig, Manifest, Raw};
 use castoff_store::{FileMemo, Reason, RecordOutcome, StatKey};
@@ -46,15 +48,23 @@ pub(crate) struct Pending {
     pub(crate) definition: Option<CacheKey>,
     /// What was selected, one per read, in order.
     pub(crate) selections: Vec<Selection>,
-    /// Digests of the files selected, by path: for explaining a later miss, and for noticing a file of a
-    /// local directory that changes before it is copied.
-    pub(crate) files: BTreeMap<Vec<u8>, Digest>,
+    /// The files selected: for explaining a later miss, and for noticing a file of a local directory that
+    /// changes before it is copied.
+    pub(crate) files: ReadFiles,
     /// What is read of local directories: its position among the selections, and the digest it had.
     pub(crate) local: Vec<(usize, Read, Digest)>,
     /// Where the key of the newest result of this step is remembered.
     pub(crate) slot: Digest,
     /// Why no result was found, when an earlier one is known.
     pub(crate) reason: Option<Reason>,
+}
+
+/// Files that were selected, by path.
+#[derive(Debug, Default)]
+pub(crate) struct ReadFiles {
+    pub(crate) digests: BTreeMap<Vec<u8>, Digest>,
+    /// Permission bits that are not the usual ones.
+    pub(crate) modes: BTreeMap<Vec<u8>, u32>,
 }
 
 /// File digests remembered between builds, one memo per local directory, loaded when first needed.
@@ -159,7 +169,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
     let reads = reads(op);
     let is_local = |from: VertexId| matches!(shared.graph.vertex(from).op, Op::Source(SourceOp::Local(_)));
     let mut selections: Vec<Option<Selection>> = reads.iter().map(|_| None).collect();
-    let mut files = BTreeMap::new();
+    let mut files = ReadFiles::default();
     let mut local = Vec::new();
 
     let mut known = Vec::new();
@@ -329,7 +339,8 @@ pub(crate) fn is_unchanged(
     messenger: &Messenger,
 ) -> Result<bool, StepError> {
     for (index, read, digest) in &pending.local {
-        let (now, selection) = content(shared, op, read.from, &read.part, &mut BTreeMap::new(), messenger)?;
+        let (now, selection) =
+            content(shared, op, read.from, &read.part, &mut ReadFiles::default(), messenger)?;
         // Equal bytes are not enough: they may have been others in between.
         if now != *digest || !selection.identities().eq(pending.selections[*index].identities()) {
             return Ok(false);
@@ -338,14 +349,13 @@ pub(crate) fn is_unchanged(
     Ok(true)
 }
 
-/// Selects what a step reads of a vertex and returns its digest. The digests of its files are added
-/// to `files` under their paths.
+/// Selects what a step reads of a vertex and returns its digest. Its files are added to `files`.
 fn content(
     shared: &Shared<'_>,
     op: &Op,
     from: VertexId,
     part: &ReadPart,
-    files: &mut BTreeMap<Vec<u8>, Digest>,
+    files: &mut ReadFiles,
     messenger: &Messenger,
 ) -> Result<(Digest, Selection), StepError> {
     let layers = shared.layers(from)?;
@@ -372,7 +382,10 @@ fn content(
             Some(local) => shared.memos.digest(shared.world, &local.path, &view, node)?,
             None => copy::content_digest(&view, node)?,
         };
-        files.insert(node.entry.path.clone(), digest);
+        if node.entry.mode != USUAL_MODE {
+            files.modes.insert(node.entry.path.clone(), node.entry.mode);
+        }
+        files.digests.insert(node.entry.path.clone(), digest);
         Ok(digest)
     };
     let owners = if local.is_some() { Owners::Root } else { Owners::Kept };

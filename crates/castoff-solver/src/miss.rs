@@ -1,14 +1,12 @@
 //! Why a step was not found: how what it is differs from what it was when it was last built.
 
-use std::collections::BTreeMap;
-
-use castoff_graph::{CacheKey, Difference, KeyRecipe, VertexId};
+use castoff_graph::{CacheKey, Difference, FileList, KeyRecipe, VertexId};
 use castoff_oci::Digest;
 use castoff_store::{Change, ChangeKind, Reason};
 
 use crate::World;
 use crate::driver::Shared;
-use crate::lookup::DOCUMENT_LIMIT;
+use crate::lookup::{DOCUMENT_LIMIT, ReadFiles};
 use crate::shared_cache;
 use crate::step::StepError;
 
@@ -33,14 +31,14 @@ pub(crate) fn reason(
     id: VertexId,
     slot: Digest,
     now: &KeyRecipe,
-    files: &BTreeMap<Vec<u8>, Digest>,
+    files: &ReadFiles,
 ) -> Result<Option<Reason>, StepError> {
     let own = earlier(shared.world, slot)?;
     let is_own = own.is_some();
     let Some(earlier) = own.or_else(|| shared_cache::earlier(shared, id, now)) else { return Ok(None) };
     let parent = shared.graph.vertex(id).op.parent();
     let parent = parent.map(|parent| shared.graph.vertex(parent).name.clone()).unwrap_or_default();
-    Ok(Some(compare(&earlier, is_own, now, &named(files), &parent)))
+    Ok(Some(compare(&earlier, is_own, now, &file_list(files), &parent)))
 }
 
 /// The newest step of a place before this one.
@@ -49,7 +47,7 @@ pub(crate) struct Earlier {
     /// Its key, also where the recipe does not have all that it was made of.
     pub(crate) key: CacheKey,
     /// The files that it read of local directories.
-    pub(crate) files: BTreeMap<String, Digest>,
+    pub(crate) files: FileList,
 }
 
 /// Returns the newest step of a place that this store has a record of.
@@ -61,32 +59,25 @@ fn earlier(world: &World, slot: Digest) -> Result<Option<Earlier>, StepError> {
     let files = match record.files {
         Some(digest) => store
             .read_blob(&digest, DOCUMENT_LIMIT)?
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .and_then(|bytes| FileList::parse(&bytes))
             .unwrap_or_default(),
-        None => BTreeMap::new(),
+        None => FileList::default(),
     };
     Ok(Some(Earlier { recipe, key: CacheKey(last), files }))
 }
 
-/// Returns the document in which files are remembered.
-pub(crate) fn file_list(files: &BTreeMap<String, Digest>) -> Vec<u8> {
-    serde_json::to_vec(files).expect("a map of texts is always JSON")
-}
-
-/// Returns the files as they are named in records and messages.
-pub(crate) fn named(files: &BTreeMap<Vec<u8>, Digest>) -> BTreeMap<String, Digest> {
-    files.iter().map(|(path, digest)| (String::from_utf8_lossy(path).into_owned(), *digest)).collect()
+/// Returns the files as records have them.
+pub(crate) fn file_list(files: &ReadFiles) -> FileList {
+    let name = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    FileList {
+        digests: files.digests.iter().map(|(path, digest)| (name(path), *digest)).collect(),
+        modes: Some(files.modes.iter().map(|(path, mode)| (name(path), *mode)).collect()),
+    }
 }
 
 /// Compares a step with an earlier one. `is_own` is whether this store remembers that one, and no shared cache;
 /// `parent` is the name of the step below.
-fn compare(
-    earlier: &Earlier,
-    is_own: bool,
-    now: &KeyRecipe,
-    files: &BTreeMap<String, Digest>,
-    parent: &str,
-) -> Reason {
+fn compare(earlier: &Earlier, is_own: bool, now: &KeyRecipe, files: &FileList, parent: &str) -> Reason {
     let Earlier { recipe: before, key, files: files_before } = earlier;
     let reason = |text: String, mut changes: Vec<Change>| {
         let left_out = changes.len().saturating_sub(CHANGES) as u64;
@@ -106,7 +97,7 @@ fn compare(
         };
         return reason(text.to_owned(), Vec::new());
     };
-    let knows_files = is_own || !files_before.is_empty();
+    let knows_files = is_own || !files_before.digests.is_empty();
     let of_files = changed_files(files_before, files);
     let mut changes = Vec::new();
     for difference in &differences {
@@ -159,6 +150,9 @@ fn text(difference: &Difference, knows_files: bool, of_files: &[Change], parent:
 fn file_text(first: &Change, all: &[Change]) -> String {
     let path = &first.name;
     match (&first.before, &first.after) {
+        (Some(before), Some(after)) if before.starts_with("mode ") => {
+            format!("the {before} of file {path} became {}", after.trim_start_matches("mode "))
+        }
         (Some(_), Some(_)) => {
             let changed =
                 all.iter().filter(|change| change.before.is_some() && change.after.is_some()).count();
@@ -187,18 +181,27 @@ fn change(difference: &Difference, parent: &str) -> Change {
 }
 
 /// Returns the files that changed, then those that are new, then those that are gone.
-fn changed_files(before: &BTreeMap<String, Digest>, now: &BTreeMap<String, Digest>) -> Vec<Change> {
-    let change = |path: &str| Change {
+fn changed_files(before: &FileList, now: &FileList) -> Vec<Change> {
+    let change = |path: &str, before: Option<String>, after: Option<String>| Change {
         kind: ChangeKind::File,
         name: path.to_owned(),
-        before: before.get(path).map(Digest::to_string),
-        after: now.get(path).map(Digest::to_string),
+        before,
+        after,
     };
-    let paths = now.iter().filter(|(path, digest)| before.get(*path).is_some_and(|old| old != *digest));
-    let changed = paths.map(|(path, _)| change(path));
-    let added = now.keys().filter(|path| !before.contains_key(*path)).map(|path| change(path));
-    let removed = before.keys().filter(|path| !now.contains_key(*path)).map(|path| change(path));
-    changed.chain(added).chain(removed).collect()
+    let digest = |list: &FileList, path: &str| list.digests.get(path).map(Digest::to_string);
+    let both = |path: &str| change(path, digest(before, path), digest(now, path));
+    let same = |path: &String| before.digests.get(path) == now.digests.get(path);
+    let known = |path: &&String| before.digests.contains_key(*path);
+    let changed = now.digests.keys().filter(known).filter(|path| !same(path)).map(|path| both(path));
+    let modes = now.digests.keys().filter(known).filter(|path| same(path)).filter_map(|path| {
+        let (mode_before, mode_now) = (before.mode(path)?, now.mode(path)?);
+        let mode = |mode: u32| Some(format!("mode {mode:o}"));
+        (mode_before != mode_now).then(|| change(path, mode(mode_before), mode(mode_now)))
+    });
+    let added = now.digests.keys().filter(|path| !known(path)).map(|path| both(path));
+    let removed =
+        before.digests.keys().filter(|path| !now.digests.contains_key(*path)).map(|path| both(path));
+    changed.chain(modes).chain(added).chain(removed).collect()
 }
 
 fn shorten(text: &str) -> String {
@@ -223,8 +226,13 @@ mod tests {
         recipe
     }
 
-    fn files(files: &[(&str, &str)]) -> BTreeMap<String, Digest> {
-        files.iter().map(|(path, content)| ((*path).to_owned(), Digest::of(content.as_bytes()))).collect()
+    fn files(files: &[(&str, &str)]) -> FileList {
+        let digest = |content: &str| Digest::of(content.trim_end_matches('*').as_bytes());
+        let digests = files.iter().map(|(path, content)| ((*path).to_owned(), digest(content)));
+        // A star is for a program.
+        let programs = files.iter().filter(|(_, content)| content.ends_with('*'));
+        let modes = programs.map(|(path, _)| ((*path).to_owned(), 0o755));
+        FileList { digests: digests.collect(), modes: Some(modes.collect()) }
     }
 
     /// Compares and returns the text, and each change as `kind name before after`.
@@ -281,6 +289,20 @@ mod tests {
         assert_eq!(changes, ["Part source 0 content 1 2"]);
     }
 
+    // D-312
+    #[test]
+    fn a_mode_that_changed_is_told_with_its_file() {
+        let parts = |content| [("source 0 content", content), ("parent", "p")];
+        let (text, changes) =
+            check((&parts("1"), &[("a", "1"), ("b", "1")]), (&parts("2"), &[("a", "1"), ("b", "1*")]), true);
+        assert_eq!(text, "the mode 644 of file b became 755");
+        assert_eq!(changes, ["File b mode 644 mode 755"]);
+        // What changed its content changed more than its mode.
+        let (text, changes) =
+            check((&parts("1"), &[("a", "1"), ("b", "2")]), (&parts("2"), &[("a", "1*"), ("b", "1*")]), true);
+        assert_eq!((text.as_str(), changes.len()), ("file b changed and 1 more", 2));
+    }
+
     // D-307
     #[test]
     fn parts_say_what_they_were_and_are() {
@@ -307,14 +329,15 @@ mod tests {
         let earlier = Earlier {
             recipe: recipe(&[("source 0 content", "1")]),
             key: recipe(&[]).key(),
-            files: BTreeMap::new(),
+            files: FileList::default(),
         };
-        let files = many.into_iter().map(|(path, content)| (path, Digest::of(content.as_bytes()))).collect();
+        let digests = many.into_iter().map(|(path, content)| (path, Digest::of(content.as_bytes())));
+        let files = FileList { digests: digests.collect(), modes: None };
         let now = recipe(&[("source 0 content", "2"), ("destination", &"y".repeat(VALUE + 1))]);
         let reason = compare(&earlier, true, &now, &files, "");
         assert_eq!((reason.changes.len(), reason.left_out), (CHANGES, 8));
-        let earlier = Earlier { recipe: recipe(&[]), key: recipe(&[]).key(), files: BTreeMap::new() };
-        let reason = compare(&earlier, true, &now, &BTreeMap::new(), "");
+        let earlier = Earlier { recipe: recipe(&[]), key: recipe(&[]).key(), files: FileList::default() };
+        let reason = compare(&earlier, true, &now, &FileList::default(), "");
         assert_eq!(reason.changes[1].after.as_ref().map(String::len), Some(VALUE + 3));
     }
 }

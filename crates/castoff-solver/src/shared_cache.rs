@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use castoff_graph::{CacheKey, KeyRecipe, VertexId};
+use castoff_graph::{CacheKey, FileList, KeyRecipe, VertexId};
 use castoff_oci::{Descriptor, Digest, Reference};
 use castoff_store::{CacheRecord, LayerDiff, LayerId, RecordOutcome};
 
@@ -29,7 +29,7 @@ use crate::bodies::lock;
 use crate::driver::{Messenger, Shared};
 use crate::event::{Event, Fact, StepId};
 use crate::lookup;
-use crate::miss::{self, Earlier};
+use crate::miss::Earlier;
 use crate::schedule::VertexResult;
 use crate::step::{StepError, chain};
 
@@ -296,7 +296,7 @@ pub(crate) fn earlier(shared: &Shared<'_>, id: VertexId, now: &KeyRecipe) -> Opt
         (step.place == Some(place.0)).then(|| Earlier {
             recipe: unmasked(&step.recipe, now),
             key: step.key,
-            files: step.files,
+            files: FileList { digests: step.files, modes: step.modes },
         })
     })
 }
@@ -336,7 +336,10 @@ pub(crate) fn look_up(
         log: found.log,
         files: match found.files.is_empty() {
             true => None,
-            false => Some(world.store.put_blob(&miss::file_list(&found.files))?.digest),
+            false => {
+                let list = FileList { digests: found.files, modes: found.modes };
+                Some(world.store.put_blob(&list.to_bytes())?.digest)
+            }
         },
         cache: Some(caches.imports[import].cache.name()),
         // Caches have none.

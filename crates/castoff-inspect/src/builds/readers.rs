@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use castoff_graph::FileList;
 use castoff_graph::pattern::{Glob, clean};
 use castoff_oci::Digest;
 use castoff_store::{BuildRecord, StepAction, StepRead, Store};
@@ -67,7 +68,7 @@ pub(crate) fn files(
     let Some(list) = record.files else { return Ok(None) };
     // One that is damaged is absent.
     let bytes = store.read_blob(&list, LIST_LIMIT).ok().flatten();
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    Ok(bytes.and_then(|bytes| FileList::parse(&bytes)).map(|list| list.digests))
 }
 
 /// Whether a source names a path, something above it, or something below it.

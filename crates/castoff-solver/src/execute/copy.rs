@@ -36,7 +36,7 @@ pub(super) fn copy(
                     view: shared.bodies.view(&shared.layers(*from)?, messenger)?,
                     selection: selections.next().expect("each source has a selection"),
                     owners: if local { Owners::Root } else { Owners::Kept },
-                    digests: local.then_some(&pending.files),
+                    digests: local.then_some(&pending.files.digests),
                     unpack: unpack(op.kind, source),
                 });
             }

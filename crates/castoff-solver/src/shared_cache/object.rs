@@ -55,6 +55,9 @@ pub(crate) struct CachedStep {
     /// Digests of the files that it read of local directories, when they are few.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) files: BTreeMap<String, Digest>,
+    /// The modes of these files that are not the usual one, when they were noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) modes: Option<BTreeMap<String, u32>>,
     /// Digest of what the step printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<Digest>,
@@ -110,6 +113,7 @@ impl CachedStep {
             memory_bytes: None,
             place: None,
             files: BTreeMap::new(),
+            modes: None,
             log: None,
             recipe: masked(recipe),
         }

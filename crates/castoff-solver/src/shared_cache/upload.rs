@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
 
-use castoff_graph::CacheKey;
+use castoff_graph::{CacheKey, FileList};
 use castoff_oci::{Descriptor, LayerCompression, MediaType, Raw};
 use castoff_store::{CacheRecord, LayerId};
 use crossbeam_channel::{Receiver, Sender};
@@ -221,8 +221,9 @@ impl To<'_> {
             Some(digest) => self.world.store.read_blob(&digest, FILES_LIMIT).ok().flatten(),
             None => None,
         };
-        let files = files.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        let step = CachedStep { files, ..describe(upload, &record, diff, variant) };
+        let FileList { digests: files, modes } =
+            files.and_then(|bytes| FileList::parse(&bytes)).unwrap_or_default();
+        let step = CachedStep { files, modes, ..describe(upload, &record, diff, variant) };
         let object = StepObject { step, layer: blob.descriptor.clone() };
         let (manifest, step) = object.documents();
         if let Some(guard) = &self.world.guard {

@@ -117,6 +117,17 @@ fn a_step_that_ran_says_what_was_different() {
         // A step is also known by its key.
         let key = told["step"]["key"].as_str().unwrap().to_owned();
         assert_eq!(json(kit, &["why", &key[..16]]), told);
+        // The mode of a file counts, and is told.
+        let tool = kit.path("context/src/b");
+        std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        kit.build(DOCKERFILE, &[]).succeeds();
+        let mode = json(kit, &["why", "build 3/4"]);
+        let change = &mode["step"]["reason"]["changes"][0];
+        assert_eq!(mode["step"]["reason"]["text"], "the mode 644 of file src/b became 755");
+        assert_eq!(
+            (change["before"].as_str(), change["after"].as_str()),
+            (Some("mode 644"), Some("mode 755"))
+        );
     });
 }
 
