@@ -3,10 +3,12 @@
 mod json;
 mod text;
 
+use std::collections::BTreeMap;
+
 use castoff_inspect::explain::{Ledger, Maker, Origin, PackageCache, StageView, Tracer, package_caches};
 use castoff_oci::{Digest, Platform};
 use castoff_solver::{Bodies, Messenger, SnapshotLayer, World};
-use castoff_store::{BuildId, BuildImage, BuildRecord, LayerId, StepAction, Store};
+use castoff_store::{BuildId, BuildImage, BuildRecord, LayerId, StepAction};
 
 use super::Context;
 use crate::args::{ExplainArgs, ReportFormat};
@@ -43,7 +45,6 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> anyhow::Resu
         told: &told,
         origins: Vec::new(),
     };
-    explained.weigh_stages(world)?;
     let mut tracer = told.build.as_ref().map(|told| Tracer::new(&told.record, &world.store, &mut stages));
     if let Some(path) = &asked {
         let node = view.lookup(path)?;
@@ -58,9 +59,11 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> anyhow::Resu
             ReportFormat::Text => text::path(&explained, path, origin.as_ref()),
         });
     }
+    let mut scale = Scale { world, bodies: &bodies, messenger: &messenger, known: BTreeMap::new() };
+    explained.weigh_stages(&mut scale)?;
     explained.follow(&mut tracer, args.files)?;
     super::print(&match args.format {
-        ReportFormat::Json => format!("{:#}\n", json::image(&explained, args.files)),
+        ReportFormat::Json => json::image(&explained, args.files),
         ReportFormat::Text if args.files => text::files(&explained),
         ReportFormat::Text => text::image(&explained),
     })
@@ -213,14 +216,14 @@ impl Explained<'_> {
     }
 
     /// Weighs each stage of the build, and what of them the image does not have.
-    fn weigh_stages(&mut self, world: &World) -> anyhow::Result<()> {
+    fn weigh_stages(&mut self, scale: &mut Scale<'_>) -> anyhow::Result<()> {
         let Some(told) = &self.told.build else { return Ok(()) };
-        let mut all = std::collections::BTreeMap::new();
+        let mut all = BTreeMap::new();
         let mut sizes = Vec::new();
         let platform: Option<Platform> = told.image.platform.parse().ok();
         let of_platform = |name: &str| name.parse().ok() == platform;
         for stage in told.record.stages.iter().filter(|stage| of_platform(&stage.platform)) {
-            let layers = stage_layers(&told.record, stage.root, &world.store);
+            let layers = scale.layers(&told.record, stage.root)?;
             sizes.push(StageSize {
                 name: stage.name.clone(),
                 bytes: layers.iter().map(|(_, size)| size).sum(),
@@ -228,12 +231,57 @@ impl Explained<'_> {
             });
             all.extend(layers);
         }
-        for (layer, _) in stage_layers(&told.record, told.image.root, &world.store) {
+        for (layer, _) in scale.layers(&told.record, told.image.root)? {
             all.remove(&layer);
         }
         self.cast_off = Some(all.values().sum());
         self.sizes = sizes;
         Ok(())
+    }
+}
+
+/// Weighs layers, each once.
+struct Scale<'a> {
+    world: &'a World,
+    bodies: &'a Bodies<'a>,
+    messenger: &'a Messenger,
+    known: BTreeMap<LayerId, u64>,
+}
+
+impl Scale<'_> {
+    /// Returns the layers of a step's file system, and the bytes of their files.
+    fn layers(&mut self, record: &BuildRecord, step: usize) -> anyhow::Result<Vec<(LayerId, u64)>> {
+        let mut layers = Vec::new();
+        for place in chain(record, step) {
+            let step = &record.steps[place];
+            if let StepAction::Image { manifest, .. } = &step.action
+                && let Ok(named) = image::find(&self.world.store, &manifest.to_string(), None)
+            {
+                for layer in named.image(self.bodies)?.layers {
+                    let size = self.weigh(&layer.id, Some(layer.descriptor.size))?;
+                    layers.push((layer.id, size));
+                }
+            }
+            if let Some(layer) = &step.layer {
+                layers.push((layer.clone(), self.weigh(layer, step.bytes)?));
+            }
+        }
+        Ok(layers)
+    }
+
+    /// Returns the bytes of a layer's files; of a layer that is not on this machine, those of its tar or blob.
+    fn weigh(&mut self, layer: &LayerId, otherwise: Option<u64>) -> anyhow::Result<u64> {
+        if let Some(known) = self.known.get(layer) {
+            return Ok(*known);
+        }
+        let size = if self.bodies.is_present(layer) {
+            let view = self.bodies.view(&[SnapshotLayer::Stored(layer.clone())], self.messenger)?;
+            Ledger::take(&view, None)?.bytes()
+        } else {
+            otherwise.unwrap_or_default()
+        };
+        self.known.insert(layer.clone(), size);
+        Ok(size)
     }
 }
 
@@ -243,29 +291,6 @@ fn chain(record: &BuildRecord, step: usize) -> Vec<usize> {
         std::iter::successors(Some(step), |step| record.steps[*step].parent).collect();
     chain.reverse();
     chain
-}
-
-/// Returns the layers of a step's file system and their bytes, as far as they are known.
-fn stage_layers(record: &BuildRecord, step: usize, store: &Store) -> Vec<(String, u64)> {
-    let mut layers = Vec::new();
-    for place in chain(record, step) {
-        let step = &record.steps[place];
-        if let StepAction::Image { manifest, .. } = &step.action
-            && let Ok(named) = image::find(store, &manifest.to_string(), None)
-        {
-            let descriptors = named.manifest.value().layers.iter();
-            for (diff_id, descriptor) in named.config.value().rootfs.diff_ids.iter().zip(descriptors) {
-                let id = LayerId::of_diff(*diff_id);
-                let size = store.layer_diff(&id).map_or(descriptor.size, |diff| diff.size);
-                layers.push((id.to_string(), size));
-            }
-        }
-        if let Some(layer) = &step.layer {
-            let known = || store.layer_diff(layer).map(|diff| diff.size);
-            layers.push((layer.to_string(), step.bytes.or_else(known).unwrap_or_default()));
-        }
-    }
-    layers
 }
 
 /// Returns the file system of a step, when all its layers are on this machine.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{Explained, identity, text};
 use crate::command::diff::entry_json;
 
-pub(super) fn image(explained: &Explained<'_>, all: bool) -> Value {
+/// Returns the document of an image. A list of all files has a line for each, as it may be very long.
+pub(super) fn image(explained: &Explained<'_>, all: bool) -> String {
     let (id, manifest) = identity(explained.named);
     let instruction = |place: usize| {
         let instruction = &explained.instructions[place];
@@ -60,7 +61,7 @@ pub(super) fn image(explained: &Explained<'_>, all: bool) -> Value {
             "advice": cache_advice(explained, cache),
         })
     };
-    json!({
+    let mut document = json!({
         "image": explained.name,
         "id": id.to_string(),
         "manifest": manifest.to_string(),
@@ -71,10 +72,22 @@ pub(super) fn image(explained: &Explained<'_>, all: bool) -> Value {
         "instructions": (0..explained.instructions.len()).map(instruction).collect::<Vec<_>>(),
         "stages": explained.sizes.iter().map(stage).collect::<Vec<_>>(),
         "castOff": explained.cast_off,
-        (if all { "files" } else { "largest" }): explained.origins.iter().map(file).collect::<Vec<_>>(),
         "lost": lost.collect::<Vec<_>>(),
         "caches": explained.caches.iter().map(cache).collect::<Vec<_>>(),
-    })
+    });
+    if !all {
+        document["largest"] = explained.origins.iter().map(file).collect();
+        return format!("{document:#}\n");
+    }
+    let mut text = document.to_string();
+    text.truncate(text.len() - 1);
+    text.push_str(",\"files\":[");
+    for (place, origin) in explained.origins.iter().enumerate() {
+        text.push_str(if place == 0 { "\n" } else { ",\n" });
+        text.push_str(&file(origin).to_string());
+    }
+    text.push_str("\n]}\n");
+    text
 }
 
 pub(super) fn path(explained: &Explained<'_>, path: &[u8], origin: Option<&Origin>) -> Value {
