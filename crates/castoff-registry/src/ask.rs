@@ -106,6 +106,10 @@ impl Shared {
         question: &Question<'_>,
         take: &mut Take<'_, T>,
     ) -> Result<T, RegistryError> {
+        // Said of the registry once, and not of each mirror.
+        if self.config.offline {
+            return Err(RegistryError::Offline { from: reference.registry().to_owned() });
+        }
         let mut endpoints = hosts::endpoints(&self.config, reference)?;
         endpoints.retain(|endpoint| question.request.verified || !endpoint.digest_only);
         let (last, mirrors) = endpoints.split_last().expect("the registry itself is always an endpoint");

@@ -79,6 +79,11 @@ impl Client {
         Client(Arc::new(shared))
     }
 
+    /// Returns whether nothing is ever asked ([`Config::offline`]).
+    pub fn is_offline(&self) -> bool {
+        self.0.config.offline
+    }
+
     /// Fetches the manifest or index that a reference names.
     ///
     /// # Errors

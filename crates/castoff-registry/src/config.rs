@@ -47,6 +47,8 @@ pub struct Config {
     pub(crate) proxies: Proxies,
     /// Registries whose certificates are not looked at, apart from those that the tables name.
     pub(crate) insecure: BTreeSet<String>,
+    /// Whether no registry, token server or other server is asked anything: each request is an error.
+    pub offline: bool,
     /// Attempts per request, the first included.
     pub attempts: u32,
     /// The same where something is written: a push has a whole build behind it.
@@ -225,6 +227,7 @@ impl Default for Config {
             certificate_dirs: Vec::new(),
             proxies: Proxies::default(),
             insecure: BTreeSet::new(),
+            offline: false,
             attempts: 3,
             push_attempts: 5,
             retry_delay: Duration::from_secs(2),

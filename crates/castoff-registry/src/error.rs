@@ -181,6 +181,12 @@ pub enum RegistryError {
         /// The digest of its bytes.
         actual: Digest,
     },
+    /// Nobody is asked, because the user wants no network.
+    #[error("{from}: not asked, because castoff is offline")]
+    Offline {
+        /// What was to be asked for.
+        from: String,
+    },
     /// Whoever waited for the answer gave up.
     #[error("stopped")]
     Stopped,
@@ -204,6 +210,11 @@ impl RegistryError {
             RegistryError::Mirrors { last, .. } => last.means_absent(),
             _ => false,
         }
+    }
+
+    /// Returns whether nobody was asked, because the user wants no network.
+    pub fn is_offline(&self) -> bool {
+        matches!(self, RegistryError::Offline { .. })
     }
 
     /// Returns whether asking again may help (B-081).
@@ -238,6 +249,7 @@ impl RegistryError {
             | RegistryError::NoLocation { .. }
             | RegistryError::Source { .. }
             | RegistryError::Damaged { .. }
+            | RegistryError::Offline { .. }
             | RegistryError::Stopped => false,
         }
     }

@@ -95,6 +95,9 @@ impl Transport {
         payload: &mut Payload<'_>,
         authorization: Option<&str>,
     ) -> Result<Answer, RegistryError> {
+        if config.offline {
+            return Err(RegistryError::Offline { from: url::shown(start) });
+        }
         let mut uri = start.clone();
         for _ in 0..=REDIRECTS {
             let same_origin = url::same_origin(start, &uri);

@@ -40,6 +40,6 @@ pub use event::{Event, Fact, Outcome, OutputStream, StepId};
 pub use execute::{LogError, RunEnvironment, hosts_file};
 pub use guard::{Guard, GuardError, Leak};
 pub use process_root::ProcessRoot;
-pub use resolve::{ResolveError, Resolved, resolve};
+pub use resolve::{PullPolicy, ResolveError, Resolved, resolve};
 pub use step::{StepError, chain, is_broken_pipe};
 pub use world::{DeviceGrant, HostFiles, IgnoreFile, LocalDirectory, MachineMode, SecretValue, World};

@@ -20,6 +20,21 @@ pub struct Resolved {
     pub config: ImageConfig,
 }
 
+/// When a registry is asked what a tag stands for. A digest is looked for in the store first, whatever the
+/// policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// Always; what the store knows under the tag does not count (B-033).
+    Always,
+    /// When the store does not know the tag.
+    #[default]
+    Missing,
+    /// Always, but what the store knows is good enough when the registry does not give an answer.
+    Newer,
+    /// Never: the store has it, or nobody.
+    Never,
+}
+
 /// Why an image was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
@@ -66,6 +81,14 @@ pub enum ResolveError {
         #[source]
         source: Box<castoff_registry::RegistryError>,
     },
+    /// The store does not have it, and nobody else may be asked.
+    #[error("{reference}: the store does not have it for {wanted}, and no registry may be asked")]
+    NotStored {
+        /// Which image.
+        reference: Box<Reference>,
+        /// What was wanted.
+        wanted: Box<Platform>,
+    },
     /// The document is neither a manifest nor an index (B-078).
     #[error("{reference}: `{media_type}` is not an image manifest that castoff reads")]
     MediaType {
@@ -82,8 +105,19 @@ pub enum ResolveError {
     Tag(#[from] castoff_store::FileError),
 }
 
-/// Finds an image for a platform. With `refresh` a tag is asked of its registry even when the store
-/// has it (B-033).
+impl ResolveError {
+    /// Returns whether the image may exist, and nobody was asked for it.
+    pub fn is_unasked(&self) -> bool {
+        match self {
+            ResolveError::NotStored { .. } => true,
+            ResolveError::Registry { source, .. } => source.is_offline(),
+            ResolveError::Unasked { source, .. } => source.is_offline(),
+            _ => false,
+        }
+    }
+}
+
+/// Finds an image for a platform.
 ///
 /// # Errors
 /// When it does not exist, not for the platform, or cannot be fetched.
@@ -91,10 +125,30 @@ pub fn resolve(
     world: &World,
     reference: &Reference,
     platform: &Platform,
-    refresh: bool,
+    policy: PullPolicy,
+) -> Result<Resolved, ResolveError> {
+    if policy != PullPolicy::Newer {
+        return find(world, reference, platform, policy);
+    }
+    match find(world, reference, platform, PullPolicy::Always) {
+        Err(ResolveError::Registry { reference: name, source })
+            if !matches!(source, castoff_registry::RegistryError::Stopped) =>
+        {
+            find(world, reference, platform, PullPolicy::Never)
+                .map_err(|_not_there_either| ResolveError::Registry { reference: name, source })
+        }
+        found => found,
+    }
+}
+
+fn find(
+    world: &World,
+    reference: &Reference,
+    platform: &Platform,
+    policy: PullPolicy,
 ) -> Result<Resolved, ResolveError> {
     let mut otherwise = None;
-    for (origin, descriptor) in known(world, reference, refresh)? {
+    for (origin, descriptor) in known(world, reference, policy)? {
         match (from_store(world, reference, platform, &descriptor)?, origin) {
             (Stored::Fits(resolved), _) => return Ok(*resolved),
             // All that there is under the name, or by the digest: the planner warns (D-123).
@@ -104,6 +158,17 @@ pub fn resolve(
             // The registry's index may have the platform by now.
             (Stored::Lacks(_) | Stored::Absent, _) => {}
         }
+    }
+    if policy == PullPolicy::Never {
+        return match otherwise {
+            // Nobody else is asked, so it is all that there is (D-123).
+            Some(Otherwise::Image(resolved)) => Ok(*resolved),
+            Some(Otherwise::Index(available)) => Err(no_match(reference, platform, available)),
+            None => Err(ResolveError::NotStored {
+                reference: Box::new(reference.clone()),
+                wanted: Box::new(platform.clone()),
+            }),
+        };
     }
     let remote = |source| ResolveError::Registry { reference: Box::new(reference.clone()), source };
     let document = match (world.registry.resolve(reference), otherwise) {
@@ -202,14 +267,14 @@ enum Stored {
 fn known(
     world: &World,
     reference: &Reference,
-    refresh: bool,
+    policy: PullPolicy,
 ) -> Result<Vec<(Origin, Descriptor)>, ResolveError> {
     if let Some(digest) = reference.digest() {
         let blob = world.store.blob(&digest);
         let descriptor = blob.map(|blob| Descriptor::new(MediaType::OciManifest, digest, blob.size));
         return Ok(descriptor.map(|descriptor| (Origin::Digest, descriptor)).into_iter().collect());
     }
-    if refresh {
+    if policy == PullPolicy::Always {
         return Ok(Vec::new());
     }
     let mut found = [

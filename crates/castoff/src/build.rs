@@ -18,8 +18,8 @@ use castoff_solver::export::materials::Material;
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
 use castoff_solver::shared_cache::{CacheExport, UploadQueue, Uploader};
 use castoff_solver::{
-    Bodies, Event, Guard, Outcome, SecretValue, SolveError, SolveOptions, Solved, StepError, StepId, World,
-    import, resolve, solve,
+    Bodies, Event, Guard, Outcome, PullPolicy, ResolveError, SecretValue, SolveError, SolveOptions, Solved,
+    StepError, StepId, World, import, resolve, solve,
 };
 
 use crate::agents;
@@ -374,7 +374,7 @@ pub(crate) fn options(
 fn lower(
     syntax: &Dockerfile,
     options: PlanOptions,
-    pull: bool,
+    pull: PullPolicy,
     world: &World,
     steps: &mut Internal,
     events: &mut dyn FnMut(Event),
@@ -407,7 +407,7 @@ fn lower(
 pub(crate) fn ask(
     planner: &Planner,
     question: &Question,
-    pull: bool,
+    pull: PullPolicy,
     world: &World,
     steps: &mut Internal,
     events: &mut dyn FnMut(Event),
@@ -419,17 +419,21 @@ pub(crate) fn ask(
     });
     let found = found.map_err(|error| match planner.asker(question) {
         // Shown at the line that names the image.
-        Some((span, lines, hint)) => BuildError::Diagnostics {
-            dockerfile: dockerfile.clone(),
-            diagnostics: vec![Diagnostic {
-                severity: Severity::Error,
-                rule: None,
-                message: castoff_solver::chain(error.as_ref()),
-                span,
-                lines,
-                hints: hint.into_iter().collect(),
-            }],
-        },
+        Some((span, lines, hint)) => {
+            let unasked = error.downcast_ref::<ResolveError>().is_some_and(ResolveError::is_unasked);
+            let fetch = unasked.then(|| how_to_fetch(question));
+            BuildError::Diagnostics {
+                dockerfile: dockerfile.clone(),
+                diagnostics: vec![Diagnostic {
+                    severity: Severity::Error,
+                    rule: None,
+                    message: castoff_solver::chain(error.as_ref()),
+                    span,
+                    lines,
+                    hints: hint.into_iter().chain(fetch).collect(),
+                }],
+            }
+        }
         None => BuildError::Other(error),
     })?;
     let config = &found.config;
@@ -442,6 +446,18 @@ pub(crate) fn ask(
             || crate::platforms::emulator(&claimed, &world.search_path).is_ok(),
         config: found.config,
     })
+}
+
+/// Returns how an image gets into the store.
+fn how_to_fetch(question: &Question) -> String {
+    let platform = match question.platform == Platform::host() {
+        true => String::new(),
+        false => format!("--platform {} ", question.platform),
+    };
+    format!(
+        "`castoff pull {platform}{}` puts it into the store, where and when there is a network",
+        question.reference.familiar()
+    )
 }
 
 /// Returns the file systems of a plan's images.

@@ -42,7 +42,7 @@ pub fn run(invocation: Invocation) -> u8 {
         Command::Check(args) if !args.resolve || args.list || args.explain.is_some() => {
             check::check(args, &environment)
         }
-        Command::Login(args) => login::login(args, &environment),
+        Command::Login(args) => login::login(args, &invocation.global, &environment),
         Command::Logout(args) => login::logout(args, &environment),
         Command::Version => print(&format!("castoff {}\n", env!("CARGO_PKG_VERSION"))),
         _ => with_store(&invocation, &environment),

@@ -1,7 +1,8 @@
-//! Hints for a step that failed: for a source of COPY, ADD or a mount that does not exist (D-194), and for a secret
-//! in a cache mount.
+//! Hints for a step that failed: for a source of COPY, ADD or a mount that does not exist (D-194) or that nobody may
+//! be asked for, and for a secret in a cache mount.
 
 use castoff_solver::copy::{CopyError, Elsewhere, MissingFacts};
+use castoff_solver::fetch::FetchError;
 use castoff_solver::{GuardError, StepError};
 
 /// Returns what may help after a step failed.
@@ -11,6 +12,9 @@ pub fn hints(error: &StepError) -> Vec<String> {
         StepError::Guard(GuardError::Leak(leak)) if leak.place.contains("cache mount") => {
             let remedy = "`castoff prune --filter type=exec.cachemount`";
             vec![format!("the file is still there and fails the next build, too, until {remedy} removes it")]
+        }
+        StepError::Fetch(FetchError::Offline(_)) => {
+            vec!["one build without --offline puts it into the store".to_owned()]
         }
         _ => Vec::new(),
     }

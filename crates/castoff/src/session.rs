@@ -50,8 +50,9 @@ pub fn open(
     let lease = if options.lease { Some(store.lease()?) } else { None };
     let cancel = Cancel::new().context("preparing to be interrupted")?;
     let stop = cancel.clone();
-    let registry =
-        Client::new(Config::load(&configuration(environment))?).stopped_by(move || stop.is_cancelled());
+    let mut configuration = Config::load(&configuration(environment))?;
+    configuration.offline = global.offline(environment)?;
+    let registry = Client::new(configuration).stopped_by(move || stop.is_cancelled());
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let world = World {
         store,

@@ -19,6 +19,9 @@ pub enum FetchError {
         /// What came.
         actual: Digest,
     },
+    /// The store does not have it, and nobody is asked, because the user wants no network.
+    #[error("{0}: the store does not have it, and castoff is offline")]
+    Offline(String),
     /// There is no program for repositories.
     #[error("the program `git` was not found in PATH; repositories are fetched with it")]
     NoGit,

@@ -50,7 +50,7 @@ pub struct GitTree {
 }
 
 /// What a reference leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Commit {
     id: String,
     /// The full name of the reference, unless the commit itself was named.
@@ -77,14 +77,15 @@ pub fn tree_with_default_agent(world: &World, source: &GitSource) -> Result<GitT
 }
 
 /// Makes sure that a tree is in the store. When the store has it, the repository is only asked where its
-/// reference leads, and not even that when the commit is named in full.
+/// reference leads, and not even that when the commit is named in full. Offline the reference leads to where
+/// it led the last time.
 ///
 /// # Errors
 /// When it cannot be had or is not what it should be.
 pub fn tree(world: &World, source: &GitSource, access: GitAccess<'_>) -> Result<GitTree, FetchError> {
     let work = world.store.temporary()?;
     let git = Git::new(world, source, access, work.path())?;
-    let commit = git.resolve(source)?;
+    let commit = commit(world, &git, source)?;
     if let Some(checksum) = source.checksum.as_ref().filter(|checksum| !commit.id.starts_with(*checksum)) {
         return Err(FetchError::Commit {
             remote: redacted(&source.remote),
@@ -99,6 +100,9 @@ pub fn tree(world: &World, source: &GitSource, access: GitAccess<'_>) -> Result<
     if let Some(found) = stored(world, &commit, &recipe)? {
         return Ok(found);
     }
+    if world.registry.is_offline() {
+        return Err(FetchError::Offline(redacted(&source.remote)));
+    }
     let checkout = work.path().join("tree");
     git.check_out(source, &commit, &checkout)?;
     let time = git.commit_time(&checkout)?;
@@ -110,6 +114,39 @@ pub fn tree(world: &World, source: &GitSource, access: GitAccess<'_>) -> Result<
     let record = record(world, &name, readable, RecordOutcome::Layer(layer.clone()));
     world.store.put_record(key.0, &record)?;
     Ok(GitTree { commit: commit.id, time, layer, recipe, created_ms: record.created_ms, fetched: true })
+}
+
+/// Finds out which commit is meant, and remembers where a reference led.
+fn commit(world: &World, git: &Git<'_>, source: &GitSource) -> Result<Commit, FetchError> {
+    if let Some(commit) = named_commit(source) {
+        return Ok(commit);
+    }
+    let name = source.reference.as_deref().unwrap_or("HEAD");
+    let mut hasher = Hasher::new();
+    hasher.field(b"castoff-git-reference-1");
+    hasher.field(git.remote().as_bytes());
+    hasher.field(name.as_bytes());
+    let key = hasher.finish();
+    let known = world.store.record(key)?;
+    let known = known.and_then(|known| serde_json::from_value::<Commit>(known.recipe).ok());
+    if world.registry.is_offline() {
+        world.store.touch_record(key);
+        return known.ok_or_else(|| FetchError::Offline(format!("{}#{name}", redacted(&source.remote))));
+    }
+    let commit = git.resolve(source)?;
+    if known.as_ref() != Some(&commit) {
+        let memo = serde_json::to_value(&commit).expect("a commit is always JSON");
+        let shown = format!("{}#{name}", redacted(&source.remote));
+        world.store.put_record(key, &record(world, &shown, memo, RecordOutcome::Empty))?;
+    }
+    Ok(commit)
+}
+
+/// Returns the commit that is named in full, about which nobody has to be asked.
+fn named_commit(source: &GitSource) -> Option<Commit> {
+    let by_checksum = source.checksum.as_ref().filter(|_| source.fetch_by_commit);
+    let mut named = by_checksum.into_iter().chain(&source.reference);
+    named.find(|id| is_commit_id(id)).map(|id| Commit { id: id.clone(), reference: None })
 }
 
 fn stored(world: &World, commit: &Commit, recipe: &KeyRecipe) -> Result<Option<GitTree>, FetchError> {
@@ -198,20 +235,12 @@ fn check_subdir(source: &GitSource, view: &View) -> Result<(), FetchError> {
 }
 
 impl Git<'_> {
-    /// Finds out which commit is meant. Branches come before tags, as for git itself.
+    /// Asks where a reference leads. Branches come before tags, as for git itself.
     fn resolve(&self, source: &GitSource) -> Result<Commit, FetchError> {
-        if source.fetch_by_commit
-            && let Some(id) = source.checksum.as_ref().filter(|id| is_commit_id(id))
-        {
-            return Ok(Commit { id: id.clone(), reference: None });
-        }
         let Some(name) = &source.reference else {
             let said = self.run(None, &["ls-remote", "--symref", "--", self.remote(), "HEAD"])?;
             return head(&said).ok_or_else(|| self.no_ref(source, "HEAD"));
         };
-        if is_commit_id(name) {
-            return Ok(Commit { id: name.clone(), reference: None });
-        }
         let full = match name.strip_prefix("refs/") {
             Some(_) => vec![name.clone()],
             None => vec![format!("refs/heads/{name}"), format!("refs/tags/{name}"), format!("refs/{name}")],

@@ -192,9 +192,9 @@ pub struct ContextArgs {
     /// Let the ignore file hide files of a context that is fetched or an archive, too
     #[arg(long)]
     pub filter_context: bool,
-    /// Ask the registries for newer base images
-    #[arg(long)]
-    pub pull: bool,
+    /// When registries are asked for base images: always (--pull alone), missing, newer or never
+    #[arg(long, value_name = "POLICY", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    pub pull: Option<String>,
 }
 
 /// Flags that say how steps run and what is added to the result's config.

@@ -82,9 +82,24 @@ pub struct GlobalArgs {
     /// How steps are shown lower layers: auto, directory or erofs [default: $CASTOFF_SNAPSHOTTER or auto]
     #[arg(long, global = true, value_name = "KIND", value_enum, hide_possible_values = true)]
     pub snapshotter: Option<Snapshotter>,
+    /// Ask no registry and no other server: what is needed is in the store, or missing
+    #[arg(long, global = true)]
+    pub offline: bool,
     /// Say more: debug messages, warnings in full
     #[arg(short = 'D', long, global = true)]
     pub debug: bool,
+}
+
+impl GlobalArgs {
+    /// Returns whether castoff may use no network: by the flag or by `CASTOFF_OFFLINE`.
+    ///
+    /// # Errors
+    /// When the variable is no boolean.
+    pub fn offline(&self, environment: &Environment) -> Result<bool, RequestError> {
+        let variable = environment.filled("CASTOFF_OFFLINE").map(fields::boolean).transpose();
+        let variable = variable.map_err(|_| RequestError::OfflineVariable)?;
+        Ok(self.offline || variable.unwrap_or_default())
+    }
 }
 
 /// How steps are shown the layers below them (B-197).

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
 use castoff_oci::{Platform, PlatformError, Reference, ReferenceError};
+use castoff_solver::PullPolicy;
 use castoff_solver::export::annotate::Annotation;
 
 use super::CachePlace;
@@ -109,8 +110,8 @@ pub struct PlanRequest {
     pub platforms: Vec<Platform>,
     /// Whether the result is for several platforms though it may have one: an index (B-109).
     pub multi_platform: bool,
-    /// Whether registries are asked for newer base images.
-    pub pull: bool,
+    /// When registries are asked for base images.
+    pub pull: PullPolicy,
     /// Ignores earlier results everywhere.
     pub no_cache: bool,
     /// Ignores earlier results in these stages.
@@ -187,6 +188,12 @@ pub enum RequestError {
     /// `--progress=tty` without a terminal.
     #[error("progress mode `tty` needs a terminal on standard error")]
     NoTerminal,
+    /// A network is needed for what was asked for, and none may be used.
+    #[error("{0} needs a network, and this is an offline run (--offline or CASTOFF_OFFLINE)")]
+    Offline(&'static str),
+    /// The variable is set to something else.
+    #[error("CASTOFF_OFFLINE is no boolean: expected true or false")]
+    OfflineVariable,
     /// A push without a name.
     #[error("tag is needed when pushing to registry")]
     PushWithoutName,
@@ -237,6 +244,9 @@ pub enum ValueError {
     /// A name that is empty.
     #[error("the name is empty")]
     EmptyName,
+    /// Not a policy for pulling.
+    #[error("expected always, missing, newer or never")]
+    Pull,
     /// Not a progress mode.
     #[error("expected auto, tty, plain, quiet, none or rawjson")]
     Progress,
@@ -292,6 +302,9 @@ impl BuildArgs {
             }
         }
         self.check_outputs(&outputs, environment)?;
+        if global.offline(environment)? {
+            refuse_network(&plan, &outputs)?;
+        }
         // B-102, B-103
         if (plan.multi_platform || attest.any())
             && outputs.iter().any(|output| matches!(output, OutputSpec::Docker { .. }))
@@ -547,7 +560,7 @@ fn plan_request(
         labels: labels(&steps.label)?,
         platforms,
         multi_platform,
-        pull: context.pull,
+        pull: value("pull", context.pull.as_deref().unwrap_or_default(), pull_policy)?,
         no_cache: steps.no_cache,
         no_cache_stages: stages.filter(|stage| !stage.is_empty()).map(str::to_owned).collect(),
         network,
@@ -560,6 +573,32 @@ fn plan_request(
         ulimits: each("ulimit", &steps.ulimit, |text| Ok(step::ulimit(text)?))?,
         entitlements,
     })
+}
+
+/// Refuses what cannot be done without a network, before anything is done.
+fn refuse_network(plan: &PlanRequest, outputs: &[OutputSpec]) -> Result<(), RequestError> {
+    if plan.pull == PullPolicy::Always {
+        return Err(RequestError::Offline("`--pull`"));
+    }
+    if outputs.iter().any(|output| matches!(output, OutputSpec::Image { push: true, .. })) {
+        return Err(RequestError::Offline("a push"));
+    }
+    Ok(())
+}
+
+/// B-033: docker's switch, and the policies of buildah, Podman and Compose.
+fn pull_policy(text: &str) -> Result<PullPolicy, ValueError> {
+    match text {
+        "" | "missing" | "ifmissing" | "if_not_present" => Ok(PullPolicy::Missing),
+        "always" => Ok(PullPolicy::Always),
+        "newer" | "ifnewer" => Ok(PullPolicy::Newer),
+        "never" => Ok(PullPolicy::Never),
+        text => match fields::boolean(text) {
+            Ok(true) => Ok(PullPolicy::Always),
+            Ok(false) => Ok(PullPolicy::Missing),
+            Err(_) => Err(ValueError::Pull),
+        },
+    }
 }
 
 /// Makes the image of a build one that is pushed, as `--push` asks for (B-101).

@@ -1,5 +1,6 @@
 use super::*;
 use castoff_graph::NetworkMode;
+use castoff_solver::PullPolicy;
 use std::path::Path;
 
 fn words(line: &str) -> Vec<OsString> {
@@ -80,13 +81,57 @@ fn flags_stand_anywhere_and_combine() {
 
 #[test]
 fn switches_take_the_booleans_of_go() {
-    let check = |line: &str, pull: bool| assert_eq!(accepted(line).plan.pull, pull, "{line}");
+    let check = |line: &str, no_cache: bool| assert_eq!(accepted(line).plan.no_cache, no_cache, "{line}");
     check("castoff build .", false);
-    check("castoff build --pull .", true);
-    check("castoff build --pull=T .", true);
-    check("castoff build --pull=false .", false);
-    check("castoff build --pull --pull=false .", false);
-    assert!(request("castoff build --pull=yes .", &Environment::default()).is_err());
+    check("castoff build --no-cache .", true);
+    check("castoff build --no-cache=T .", true);
+    check("castoff build --no-cache=false .", false);
+    check("castoff build --no-cache --no-cache=false .", false);
+    assert!(parse(words("castoff build --no-cache=yes .")).is_err());
+}
+
+// B-033
+#[test]
+fn pull_is_a_switch_or_a_policy() {
+    let check = |flags: &str, pull: PullPolicy| {
+        assert_eq!(accepted(&format!("castoff build {flags} .")).plan.pull, pull, "{flags}");
+    };
+    check("", PullPolicy::Missing);
+    check("--pull", PullPolicy::Always);
+    check("--pull=T", PullPolicy::Always);
+    check("--pull=always", PullPolicy::Always);
+    check("--pull=false", PullPolicy::Missing);
+    check("--pull --pull=false", PullPolicy::Missing);
+    check("--pull=missing", PullPolicy::Missing);
+    check("--pull=if_not_present", PullPolicy::Missing);
+    check("--pull=newer", PullPolicy::Newer);
+    check("--pull=ifnewer", PullPolicy::Newer);
+    check("--pull=never", PullPolicy::Never);
+    let refused = request("castoff build --pull=yes .", &Environment::default()).unwrap_err();
+    assert_eq!(refused, "invalid value `yes` for `--pull`: expected always, missing, newer or never");
+}
+
+#[test]
+fn what_needs_a_network_is_refused_offline() {
+    let offline = Environment::of(&[("CASTOFF_OFFLINE", "1")]);
+    let check = |flags: &str, environment: &Environment, expected: Option<&str>| {
+        let found = request(&format!("castoff build {flags} ."), environment).err();
+        let found = found.as_deref().map(|text| text.split(',').next().unwrap_or_default());
+        assert_eq!(found, expected, "{flags}");
+    };
+    let nothing = Environment::default();
+    check("--offline", &nothing, None);
+    check("--offline --pull=newer", &nothing, None);
+    check("--offline --pull", &nothing, Some("`--pull` needs a network"));
+    check("--offline --push -t a", &nothing, Some("a push needs a network"));
+    check("-o type=registry,name=a", &offline, Some("a push needs a network"));
+    check("--offline --push=false -t a", &nothing, None);
+    check("--offline --cache-to a/b", &nothing, Some("filling a cache in a registry needs a network"));
+    check("--offline --cache-to type=local,dest=a", &nothing, None);
+    let set = |value: &str| Environment::of(&[("CASTOFF_OFFLINE", value)]);
+    check("--pull", &set("false"), None);
+    check("--pull", &set(""), None);
+    check("", &set("perhaps"), Some("CASTOFF_OFFLINE is no boolean: expected true or false"));
 }
 
 #[test]

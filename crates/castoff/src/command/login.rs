@@ -7,16 +7,23 @@ use castoff_oci::Reference;
 use castoff_registry::{Client, Config, login as keeping};
 use rustix::termios::{self, LocalModes, OptionalActions};
 
-use crate::args::{Environment, LoginArgs, LogoutArgs, fields};
+use crate::args::{Environment, GlobalArgs, LoginArgs, LogoutArgs, fields};
 use crate::exit;
 use crate::session;
 
 /// A user name or password is not longer than this.
 const LIMIT: u64 = 64 << 10;
 
-pub(super) fn login(args: &LoginArgs, environment: &Environment) -> anyhow::Result<u8> {
+pub(super) fn login(
+    args: &LoginArgs,
+    global: &GlobalArgs,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
     let (registry, reference) = registry(args.registry.as_deref())?;
     let path = environment.auth_file().context("no place for credentials: set HOME or XDG_CONFIG_HOME")?;
+    if global.offline(environment)? {
+        anyhow::bail!("a password is tried at its registry, and castoff is offline");
+    }
     let config = Config::load(&session::configuration(environment))?;
     let helper = config.credential_helper(&registry);
     let user = match &args.username {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use castoff_oci::{ContainerConfig, ImageConfig, Platform};
 use castoff_sandbox::{MountKind, MountSpec, Network, Output, Status, Stdin};
 use castoff_solver::{
-    Bodies, Messenger, ProcessRoot, RunEnvironment, SnapshotLayer, World, passwd, snapshot,
+    Bodies, Messenger, ProcessRoot, PullPolicy, RunEnvironment, SnapshotLayer, World, passwd, snapshot,
 };
 
 use super::Context;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &RunArgs, context: &Context<'_>) -> anyhow::Result<u8> {
 fn fetch(world: &World, name: &str, platform: Option<Platform>) -> anyhow::Result<image::Named> {
     let reference = name.parse()?;
     let platform = platform.unwrap_or_else(Platform::host);
-    let found = castoff_solver::resolve(world, &reference, &platform, false)?;
+    let found = castoff_solver::resolve(world, &reference, &platform, PullPolicy::Missing)?;
     image::find(&world.store, &format!("{}@{}", reference.name(), found.manifest), None)
 }
 

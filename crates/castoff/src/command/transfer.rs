@@ -10,7 +10,7 @@ use castoff_solver::export::archive::{self, ArchiveExport, ArchiveKind};
 use castoff_solver::export::image::rfc3339;
 use castoff_solver::export::pack::{self, PackOptions, PackSource};
 use castoff_solver::transfer::{self, Place};
-use castoff_solver::{Bodies, Messenger, StepId, World, import as loading, resolve};
+use castoff_solver::{Bodies, Messenger, PullPolicy, StepId, World, import as loading, resolve};
 
 use super::Context;
 use super::copy::step;
@@ -178,7 +178,7 @@ fn pull_one(
     world: &World,
     messenger: &Messenger,
 ) -> anyhow::Result<Digest> {
-    let found = resolve(world, name, platform, true)?;
+    let found = resolve(world, name, platform, PullPolicy::Always)?;
     let named = image::find(&world.store, &format!("{}@{}", name.name(), found.manifest), None)?;
     let bodies = Bodies::new(world);
     let image = named.image(&bodies)?;

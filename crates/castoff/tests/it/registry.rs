@@ -5,6 +5,7 @@ mod copying;
 mod interop;
 mod kit;
 mod login;
+mod pinning;
 mod proxy;
 mod pushing;
 mod scripted;

@@ -25,6 +25,7 @@ mod language;
 mod layers;
 mod mounting;
 mod mounts;
+mod offline;
 mod outputs;
 mod packing;
 mod platforms;
