@@ -93,10 +93,22 @@ impl HttpSource {
         HttpSource { url: url.to_owned(), name: file_name(url), checksum: None }
     }
 
+    /// Returns whether the content may be another tomorrow.
+    pub fn floats(&self) -> bool {
+        self.checksum.is_none()
+    }
+
     /// Returns under which name the file is in the file system that this source is. Without a name of its own
     /// it can only be copied to a name.
     pub fn file(&self) -> &str {
         self.name.as_deref().unwrap_or("__unnamed__")
+    }
+}
+
+impl GitSource {
+    /// Returns whether the tree may be another tomorrow.
+    pub fn floats(&self) -> bool {
+        self.checksum.is_none() && !self.reference.as_deref().is_some_and(is_commit_id)
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use castoff_graph::{ExtraHost, NetworkMode, Ulimit};
 use castoff_oci::{DiffId, Platform, Reference};
 
+use crate::Pins;
+
 /// The options of one build, for one platform or several.
 #[derive(Debug, Clone)]
 pub struct PlanOptions {
@@ -25,6 +27,8 @@ pub struct PlanOptions {
     pub context: ContextSource,
     /// Named contexts by name, `name` or `name::os/arch` (D-126).
     pub contexts: BTreeMap<String, NamedContext>,
+    /// What files and trees that ADD fetches are known to be.
+    pub pins: Pins,
     /// Ignore existing results of all stages.
     pub no_cache: bool,
     /// Ignore existing results of these stages, named in any case.
@@ -104,6 +108,7 @@ impl PlanOptions {
             build_platform,
             context: ContextSource::Local,
             contexts: BTreeMap::new(),
+            pins: Pins::default(),
             no_cache: false,
             no_cache_stages: Vec::new(),
             network: NetworkMode::Default,

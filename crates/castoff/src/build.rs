@@ -1,6 +1,8 @@
 //! The story of a build, in the order in which it happens: text, syntax, plan, solve, export.
 
+mod asking;
 mod definition;
+mod floating;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,14 +14,15 @@ use castoff_dockerfile::lint::{self, LintOptions, Preset};
 use castoff_dockerfile::{Diagnostic, Dockerfile, Severity};
 use castoff_graph::{LocalName, VertexId};
 use castoff_oci::{Digest, Platform, Reference};
-use castoff_plan::{Plan, PlanOptions, Planner, Question, ResolvedImage, Step};
+use castoff_plan::{Plan, PlanOptions, Planner, Step};
 use castoff_solver::export::image;
 use castoff_solver::export::materials::Material;
 use castoff_solver::export::set::{self, AssembleOptions, ImageSet};
+use castoff_solver::fetch::FetchError;
 use castoff_solver::shared_cache::{CacheExport, UploadQueue, Uploader};
 use castoff_solver::{
-    Bodies, Event, Guard, Outcome, PullPolicy, ResolveError, SecretValue, SolveError, SolveOptions, Solved,
-    StepError, StepId, World, import, resolve, solve,
+    Bodies, Event, Guard, Outcome, SecretValue, SolveError, SolveOptions, Solved, StepError, StepId, World,
+    import, solve,
 };
 
 use crate::agents;
@@ -31,11 +34,15 @@ use crate::devices;
 use crate::export::{self, Outputs};
 use crate::history::Recorder;
 use crate::ignored::ignored_sources;
+use crate::lock::{Lock, LockError};
+use crate::missing;
 use crate::platforms;
 use crate::prove::{self, Proof, Prover};
 use crate::start::{self, StartFindings};
 
+pub(crate) use asking::Asking;
 pub(crate) use definition::{Definition, offline_options, read};
+pub(crate) use floating::{Floating, find as find_floating};
 
 /// A build that was done.
 #[derive(Debug)]
@@ -76,7 +83,12 @@ pub enum BuildError {
         warnings: Vec<Diagnostic>,
         /// Why.
         error: Box<StepError>,
+        /// What may help, one line each.
+        hints: Vec<String>,
     },
+    /// The lock cannot be used.
+    #[error("{0}")]
+    Lock(#[from] LockError),
     /// The image cannot start, and it was required that it can.
     #[error("the image cannot start")]
     CannotStart(Vec<StartFindings>),
@@ -132,6 +144,8 @@ pub struct Planned {
     pub fetched: Vec<Material>,
     /// Who looks for secrets in the result, if anybody does.
     pub prover: Option<Arc<Prover>>,
+    /// What names were pinned to.
+    pub lock: Lock,
 }
 
 /// Builds what was asked for and makes the outputs. `recorder` learns what happens.
@@ -302,16 +316,19 @@ pub fn plan(
     let definition = definition::read(request, world, &mut steps, events)?;
     definition.refuse_errors(request)?;
     let options = options(request, &definition, world, &mut steps, events)?;
-    let Definition { dockerfile, parsed, name, .. } = definition;
+    let Definition { dockerfile, parsed, name, lock, .. } = definition;
     let mut warnings = parsed.diagnostics.clone();
     let scope = format!("{name}\n{}", dockerfile.name);
     let shared_scope = dockerfile.name.clone();
-    let plan = lower(&parsed.dockerfile, options, request.pull, world, &mut steps, events, &dockerfile)?;
+    let asking = Asking { world, dockerfile: &dockerfile, lock: &lock, pull: request.pull };
+    let plan = lower(&parsed.dockerfile, options, &asking, &mut steps, events)?;
+    asking.refuse_floating(&plan.graph)?;
     let options = LintOptions {
         stages: Some(plan.stages.iter().map(|stage| stage.index).collect()),
         target: request.target.clone(),
     };
-    let findings = lint::lint(&parsed.dockerfile, &parsed.source, &options);
+    let mut findings = lint::lint(&parsed.dockerfile, &parsed.source, &options);
+    findings.retain(|finding| !lock.answers(finding, &parsed.source));
     warnings.extend(lint::diagnostics(findings));
     warnings.extend(plan.warnings.iter().cloned());
     if let Some(ignore) = world.locals.get(&LocalName::Context).and_then(|local| local.ignore.as_ref()) {
@@ -320,8 +337,18 @@ pub fn plan(
     apply_options(&parsed.dockerfile, request, &mut warnings, &dockerfile)?;
     tell(&warnings, events);
     let Internal { next, fetched } = steps;
-    let (next_step, prover) = (next, None);
-    Ok(Planned { plan, dockerfile, warnings, next_step, scope, shared_scope, started_ms, fetched, prover })
+    Ok(Planned {
+        plan,
+        dockerfile,
+        warnings,
+        next_step: next,
+        scope,
+        shared_scope,
+        started_ms,
+        fetched,
+        prover: None,
+        lock,
+    })
 }
 
 /// Reports warnings as those of the step that read the file (B-151).
@@ -345,7 +372,7 @@ pub(crate) fn options(
     events: &mut dyn FnMut(Event),
 ) -> Result<PlanOptions, BuildError> {
     let context = definition.ignored(request, world, steps, events)?;
-    let contexts = definition::named_contexts(request, world, steps, events)?;
+    let contexts = definition::named_contexts(request, world, &definition.lock, steps, events)?;
     let host = Platform::host();
     Ok(PlanOptions {
         source_name: definition.dockerfile.name.clone(),
@@ -356,6 +383,7 @@ pub(crate) fn options(
         multi_platform: request.multi_platform,
         context,
         contexts,
+        pins: definition.lock.pins.clone(),
         no_cache: request.no_cache,
         no_cache_stages: request.no_cache_stages.clone(),
         network: request.network,
@@ -374,90 +402,31 @@ pub(crate) fn options(
 fn lower(
     syntax: &Dockerfile,
     options: PlanOptions,
-    pull: PullPolicy,
-    world: &World,
+    asking: &Asking<'_>,
     steps: &mut Internal,
     events: &mut dyn FnMut(Event),
-    dockerfile: &DockerfileText,
 ) -> Result<Plan, BuildError> {
     let mut planner = Planner::new(syntax, options);
     loop {
         match planner.step() {
             Step::Done(plan) => return Ok(*plan),
             Step::Failed(diagnostics) => {
-                return Err(BuildError::Diagnostics { dockerfile: dockerfile.clone(), diagnostics });
+                return Err(asking.diagnostics(diagnostics));
             }
             Step::Date(source) => {
                 let seconds = steps.work("[internal] load SOURCE_DATE_EPOCH", events, |_| {
-                    Ok(castoff_solver::fetch::date(world, &source)?)
+                    Ok(castoff_solver::fetch::date(asking.world, &source)?)
                 })?;
                 planner.provide_date(seconds);
             }
             Step::Resolve(questions) => {
                 for question in questions {
-                    let answer = ask(&planner, &question, pull, world, steps, events, dockerfile)?;
+                    let answer = asking.ask(&planner, &question, steps, events)?;
                     planner.provide(&question, answer);
                 }
             }
         }
     }
-}
-
-/// Resolves an image.
-pub(crate) fn ask(
-    planner: &Planner,
-    question: &Question,
-    pull: PullPolicy,
-    world: &World,
-    steps: &mut Internal,
-    events: &mut dyn FnMut(Event),
-    dockerfile: &DockerfileText,
-) -> Result<ResolvedImage, BuildError> {
-    let name = format!("[internal] load metadata for {}", question.reference);
-    let found = steps.work(&name, events, |_| {
-        resolve(world, &question.reference, &question.platform, pull).map_err(anyhow::Error::from)
-    });
-    let found = found.map_err(|error| match planner.asker(question) {
-        // Shown at the line that names the image.
-        Some((span, lines, hint)) => {
-            let unasked = error.downcast_ref::<ResolveError>().is_some_and(ResolveError::is_unasked);
-            let fetch = unasked.then(|| how_to_fetch(question));
-            BuildError::Diagnostics {
-                dockerfile: dockerfile.clone(),
-                diagnostics: vec![Diagnostic {
-                    severity: Severity::Error,
-                    rule: None,
-                    message: castoff_solver::chain(error.as_ref()),
-                    span,
-                    lines,
-                    hints: hint.into_iter().chain(fetch).collect(),
-                }],
-            }
-        }
-        None => BuildError::Other(error),
-    })?;
-    let config = &found.config;
-    let claimed = Platform::normalised(&config.os, &config.architecture, config.variant.as_deref());
-    Ok(ResolvedImage {
-        reference: found.reference,
-        manifest: found.manifest,
-        platform: found.platform,
-        runs_here: claimed == question.platform
-            || crate::platforms::emulator(&claimed, &world.search_path).is_ok(),
-        config: found.config,
-    })
-}
-
-/// Returns how an image gets into the store.
-fn how_to_fetch(question: &Question) -> String {
-    let platform = match question.platform == Platform::host() {
-        true => String::new(),
-        false => format!("--platform {} ", question.platform),
-    };
-    format!(
-        "`castoff pull {platform}{}` puts it into the store, where and when there is a network",
-        question.reference.familiar()
-    )
 }
 
 /// Returns the file systems of a plan's images.
@@ -489,6 +458,7 @@ pub fn solve_plan(
         SolveError::Step { vertex, error } => {
             let vertex = planned.plan.graph.vertex(vertex);
             BuildError::Step {
+                hints: step_hints(&error, &planned.lock),
                 dockerfile: Box::new(planned.dockerfile.clone()),
                 name: vertex.name.clone(),
                 lines: vertex.origin.as_ref().map(|origin| (origin.first_line, origin.last_line)),
@@ -497,6 +467,18 @@ pub fn solve_plan(
             }
         }
     })
+}
+
+/// Returns what may help after a step failed.
+fn step_hints(error: &StepError, lock: &Lock) -> Vec<String> {
+    let mut hints = missing::hints(error);
+    if let StepError::Fetch(FetchError::Checksum { url, .. }) = error
+        && lock.pins.files.contains_key(url)
+    {
+        let name = &lock.pins.name;
+        hints.push(format!("{name} says what it was; `castoff update --only {url}` takes what it is now"));
+    }
+    hints
 }
 
 /// Applies `# check=`: findings of skipped rules go, and with `error=true` the others fail (D-026,

@@ -9,7 +9,7 @@ use castoff_solver::{Event, World};
 use serde_json::{Value, json};
 
 use crate::args::{Call, PlanRequest};
-use crate::build::{self, BuildError, Definition, Internal};
+use crate::build::{self, Asking, BuildError, Definition, Internal};
 use crate::check::json::Location;
 use crate::check::text::Style;
 use crate::check::{self, Report, Subject};
@@ -93,10 +93,11 @@ fn checked(
         preset: Preset::Build,
         argument: build::argument(request, "BUILDKIT_DOCKERFILE_CHECK"),
         ignore: world.locals.get(&LocalName::Context).and_then(|local| local.ignore.as_ref()),
+        lock: &definition.lock,
     };
-    check::check(&subject, &mut |planner, question| {
-        build::ask(planner, question, request.pull, world, steps, events, &definition.dockerfile).map(Some)
-    })
+    let asking =
+        Asking { world, dockerfile: &definition.dockerfile, lock: &definition.lock, pull: request.pull };
+    check::check(&subject, &mut |planner, question| asking.ask(planner, question, steps, events).map(Some))
 }
 
 /// Returns the answer to a check.

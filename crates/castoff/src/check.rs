@@ -12,6 +12,7 @@ use castoff_solver::IgnoreFile;
 use crate::build::BuildError;
 use crate::context::DockerfileText;
 use crate::ignored::ignored_sources;
+use crate::lock::Lock;
 use crate::rules;
 
 /// Most findings shown of a file.
@@ -46,6 +47,8 @@ pub struct Subject<'a> {
     pub argument: Option<&'a str>,
     /// The ignore file of the context, where the context is known.
     pub ignore: Option<&'a IgnoreFile>,
+    /// What names are pinned to.
+    pub lock: &'a Lock,
 }
 
 /// Answers what an image is; `None` leaves it unknown.
@@ -81,6 +84,7 @@ pub fn check(subject: &Subject<'_>, resolve: &mut Resolve<'_>) -> Result<Report,
     let target = subject.options.target.clone();
     let stages = target.is_some().then(|| examined.reached.clone());
     report.findings = lint::lint(&parsed.dockerfile, &parsed.source, &LintOptions { stages, target });
+    report.findings.retain(|finding| !subject.lock.answers(finding, &parsed.source));
     let ignored = subject.ignore.map(|ignore| ignored_sources(&examined.graph, &parsed.dockerfile, ignore));
     let planned = examined.diagnostics.into_iter().chain(ignored.into_iter().flatten());
     report.findings.extend(planned.filter_map(finding));

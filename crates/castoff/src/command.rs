@@ -19,6 +19,7 @@ mod sbom;
 mod space;
 mod startable;
 mod transfer;
+mod update;
 mod why;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -90,6 +91,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Push(args) => push::push(args, &context),
         Command::Copy(args) => copy::copy(args, &context),
         Command::Run(args) => run::run(args, &context),
+        Command::Update(args) => update::update(args, &context),
         Command::Du(args) => space::du(args, &context),
         Command::Prune(args) => space::prune(args, &context),
         Command::Info(args) => machine::info(args, &context),

@@ -22,6 +22,7 @@ mod host;
 pub mod ignored;
 pub mod image;
 pub mod interrupt;
+pub mod lock;
 mod metadata;
 pub mod missing;
 mod output_file;

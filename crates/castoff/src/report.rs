@@ -13,7 +13,7 @@ use castoff_graph::remote::redacted;
 use crate::build::BuildError;
 use crate::context::DockerfileText;
 use crate::exit;
-use crate::missing;
+use crate::lock::LockError;
 use crate::progress::Colors;
 use crate::prove;
 use crate::start;
@@ -25,16 +25,25 @@ const MOST_ERRORS: usize = 10;
 /// failed, as lines.
 pub fn failure(error: &BuildError, tail: &[Vec<u8>], to: &mut dyn Write) -> u8 {
     let (text, code) = match error {
-        BuildError::Step { dockerfile, name, lines, warnings, error } => {
+        BuildError::Step { dockerfile, name, lines, warnings, error, hints } => {
             let source = String::from_utf8_lossy(&dockerfile.bytes);
             let warnings = warning_list(warnings, &dockerfile.name, &source, false);
             let place =
                 lines.map(|lines| Excerpt { name: &dockerfile.name, source: &source, lines, span: None });
             let failure = step_failure(name, tail, place, &castoff_solver::chain(error));
-            (warnings + &failure + &hint_lines(&missing::hints(error)), exit::FAILURE)
+            (warnings + &failure + &hint_lines(hints), exit::FAILURE)
         }
         BuildError::Diagnostics { dockerfile, diagnostics } => {
             (diagnostics_failure(dockerfile, diagnostics), exit::FAILURE)
+        }
+        BuildError::Lock(LockError::Malformed { text, what }) => {
+            let source = String::from_utf8_lossy(&text.bytes);
+            (render_diagnostics(&text.name, &source, 0, std::slice::from_ref(what)), exit::FAILURE)
+        }
+        BuildError::Lock(error) => {
+            let hint = "`castoff update` writes a lock".to_owned();
+            let text = format!("ERROR: failed to build: {}\n", castoff_solver::chain(error));
+            (text + &hint_lines(&[hint]), exit::FAILURE)
         }
         BuildError::CannotStart(findings) => {
             let failure =

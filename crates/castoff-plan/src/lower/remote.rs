@@ -69,7 +69,9 @@ impl StageLowering<'_, '_> {
         }
         // Wildcards mean nothing in the name of a fetched file.
         let pattern = source.file().to_owned();
-        let name = redacted(&source.url);
+        let pins = &self.plan.survey.options.pins;
+        let pinned = pins.pin_file(&mut source);
+        let name = pins.step_name(redacted(&source.url), pinned);
         let from = self.fetched(here, SourceOp::Http(source), name);
         Ok(CopySource::Files { from, pattern })
     }
@@ -86,8 +88,10 @@ impl StageLowering<'_, '_> {
             }
             reference.into_source()
         };
-        let source = parse().map_err(|error| word.place.error(error.to_string()))?;
-        let name = redacted(&word.text);
+        let mut source = parse().map_err(|error| word.place.error(error.to_string()))?;
+        let pins = &self.plan.survey.options.pins;
+        let pinned = pins.pin_tree(&mut source);
+        let name = pins.step_name(redacted(&word.text), pinned);
         let from = self.fetched(here, SourceOp::Git(source), name);
         Ok(CopySource::Files { from, pattern: ".".to_owned() })
     }

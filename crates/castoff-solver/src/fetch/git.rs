@@ -76,6 +76,15 @@ pub fn tree_with_default_agent(world: &World, source: &GitSource) -> Result<GitT
     tree(world, source, GitAccess { agent: Some(&directory.path().join("agent")) })
 }
 
+/// Asks where a reference leads, and returns the commit's id.
+///
+/// # Errors
+/// When the repository cannot be asked or does not have the reference.
+pub fn find_commit(world: &World, source: &GitSource, access: GitAccess<'_>) -> Result<String, FetchError> {
+    let work = world.store.temporary()?;
+    Ok(commit(world, &Git::new(world, source, access, work.path())?, source)?.id)
+}
+
 /// Makes sure that a tree is in the store. When the store has it, the repository is only asked where its
 /// reference leads, and not even that when the commit is named in full. Offline the reference leads to where
 /// it led the last time.

@@ -192,6 +192,15 @@ pub struct ContextArgs {
     /// Let the ignore file hide files of a context that is fetched or an archive, too
     #[arg(long)]
     pub filter_context: bool,
+    /// Fail when something that may change is not in castoff.lock
+    #[arg(long, conflicts_with = "no_lock")]
+    pub locked: bool,
+    /// Do without castoff.lock
+    #[arg(long)]
+    pub no_lock: bool,
+    /// The lock file [default: castoff.lock beside the Dockerfile]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_lock", allow_hyphen_values = true)]
+    pub lockfile: Option<PathBuf>,
     /// When registries are asked for base images: always (--pull alone), missing, newer or never
     #[arg(long, value_name = "POLICY", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     pub pull: Option<String>,

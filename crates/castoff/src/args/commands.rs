@@ -456,6 +456,50 @@ pub struct RunArgs {
     pub words: Vec<OsString>,
 }
 
+/// `castoff update`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct UpdateArgs {
+    /// Directory with the files to build from
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub path: String,
+    /// The Dockerfile [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+    /// Look at this stage and what it needs [default: all stages]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Value of an ARG; without a value, that of the environment
+    #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]
+    pub build_arg: Vec<String>,
+    /// A further context, as of build
+    #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    pub build_context: Vec<String>,
+    /// Platforms that names may depend on [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Vec<String>,
+    /// Make a secret known to what fetches: id=ID[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub secret: Vec<String>,
+    /// Ask about this image, URL or repository alone
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Write nothing, and fail when something stands for something else now
+    #[arg(long)]
+    pub check: bool,
+    /// Write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The lock file [default: castoff.lock beside the Dockerfile]
+    #[arg(long, value_name = "FILE")]
+    pub lockfile: Option<PathBuf>,
+    /// auto, tty, plain, quiet, none or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
 /// `castoff du`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DuArgs {

@@ -42,7 +42,7 @@ pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, CopyArgs, DuArgs, HistoryArgs, ImagesArgs,
     ImportArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, ProveArgs,
     PruneArgs, PullArgs, PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, SbomArgs, SbomFormat,
-    StartableArgs, StartableFormat, TagArgs,
+    StartableArgs, StartableFormat, TagArgs, UpdateArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
@@ -50,7 +50,9 @@ pub use environment::Environment;
 pub use history::{BuildsArgs, DiffArgs, ExplainArgs, LogArgs, WhyArgs};
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
 pub use place::{PlaceError, PlaceSpec};
-pub use request::{BuildRequest, PlanRequest, ProgressMode, RequestError, ValueError};
+pub use request::{
+    BuildRequest, LockSpec, LockUse, PlanRequest, ProgressMode, RequestError, ValueError,
+};
 pub use secret::{SecretError, SecretSource, SecretSpec};
 pub use ssh::{SshError, SshSpec};
 pub use step::{DeviceEntitlement, Entitlements, StepFlagError};
@@ -167,6 +169,8 @@ pub enum Command {
     Logout(LogoutArgs),
     /// Run a command in an image, or in what a directory builds
     Run(RunArgs),
+    /// Write down what the names of a Dockerfile stand for now
+    Update(UpdateArgs),
     /// Show what takes space in the store
     Du(DuArgs),
     /// Remove what is not needed from the store

@@ -112,6 +112,8 @@ pub struct PlanRequest {
     pub multi_platform: bool,
     /// When registries are asked for base images.
     pub pull: PullPolicy,
+    /// Whether and how castoff.lock is used.
+    pub lock: LockSpec,
     /// Ignores earlier results everywhere.
     pub no_cache: bool,
     /// Ignores earlier results in these stages.
@@ -126,6 +128,27 @@ pub struct PlanRequest {
     pub ulimits: Vec<Ulimit>,
     /// What steps may ask for.
     pub entitlements: Entitlements,
+}
+
+/// Whether and how `castoff.lock` is used.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LockSpec {
+    /// Whether it has to be there.
+    pub choice: LockUse,
+    /// The file, when it is not beside the Dockerfile.
+    pub file: Option<PathBuf>,
+}
+
+/// Whether `castoff.lock` is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LockUse {
+    /// Where there is one.
+    #[default]
+    WhereThere,
+    /// There has to be one, with everything that may change.
+    Required,
+    /// Not at all.
+    Never,
 }
 
 /// How progress is shown (B-141).
@@ -302,8 +325,9 @@ impl BuildArgs {
             }
         }
         self.check_outputs(&outputs, environment)?;
+        let cache_to = each("cache-to", &filled(&self.cache_to), |text| Ok(CacheToSpec::parse(text)?))?;
         if global.offline(environment)? {
-            refuse_network(&plan, &outputs)?;
+            refuse_network(&plan, &outputs, &cache_to)?;
         }
         // B-102, B-103
         if (plan.multi_platform || attest.any())
@@ -340,7 +364,7 @@ impl BuildArgs {
             cache_from: each("cache-from", &filled(&self.cache_from), |text| {
                 Ok(CacheFromSpec::parse(text)?)
             })?,
-            cache_to: each("cache-to", &filled(&self.cache_to), |text| Ok(CacheToSpec::parse(text)?))?,
+            cache_to,
             iidfile: self.iidfile.clone(),
             about: self.about.clone(),
             metadata_file: self.metadata_file.clone(),
@@ -560,6 +584,14 @@ fn plan_request(
         labels: labels(&steps.label)?,
         platforms,
         multi_platform,
+        lock: LockSpec {
+            choice: match (context.locked, context.no_lock) {
+                (true, _) => LockUse::Required,
+                (false, true) => LockUse::Never,
+                (false, false) => LockUse::WhereThere,
+            },
+            file: context.lockfile.clone(),
+        },
         pull: value("pull", context.pull.as_deref().unwrap_or_default(), pull_policy)?,
         no_cache: steps.no_cache,
         no_cache_stages: stages.filter(|stage| !stage.is_empty()).map(str::to_owned).collect(),
@@ -576,12 +608,19 @@ fn plan_request(
 }
 
 /// Refuses what cannot be done without a network, before anything is done.
-fn refuse_network(plan: &PlanRequest, outputs: &[OutputSpec]) -> Result<(), RequestError> {
+fn refuse_network(
+    plan: &PlanRequest,
+    outputs: &[OutputSpec],
+    cache_to: &[CacheToSpec],
+) -> Result<(), RequestError> {
     if plan.pull == PullPolicy::Always {
         return Err(RequestError::Offline("`--pull`"));
     }
     if outputs.iter().any(|output| matches!(output, OutputSpec::Image { push: true, .. })) {
         return Err(RequestError::Offline("a push"));
+    }
+    if cache_to.iter().any(|cache| matches!(cache.place, CachePlace::Registry(_))) {
+        return Err(RequestError::Offline("filling a cache in a registry"));
     }
     Ok(())
 }

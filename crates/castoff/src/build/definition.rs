@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use castoff_dockerfile::Parsed;
 use castoff_graph::LocalName;
 use castoff_graph::pattern::IgnorePatterns;
-use castoff_graph::remote::{GitReference, HttpSource, redacted};
+use castoff_graph::remote::{GitReference, GitSource, HttpSource, redacted};
 use castoff_oci::{DiffId, Digest, Platform, Reference};
 use castoff_plan::{ContextSource, NamedContext, PlanOptions, Planner, Reaching};
 use castoff_solver::export::materials::Material;
@@ -17,8 +17,9 @@ use castoff_solver::fetch::{archive, git, http, http_layer};
 use castoff_solver::{Event, World, import};
 
 use super::{BuildError, Internal, argument, refuse_foreign_frontend};
-use crate::args::{ContextSpec, FileSpec, NamedContextSource, PlanRequest, fields};
+use crate::args::{ContextSpec, FileSpec, LockUse, NamedContextSource, PlanRequest, fields};
 use crate::context::{self, DEFAULT_NAMES, DOCKERFILE_LIMIT, DockerfileText};
+use crate::lock::{self, Lock};
 
 /// A Dockerfile that was read, and the main context.
 pub(crate) struct Definition {
@@ -26,6 +27,8 @@ pub(crate) struct Definition {
     pub(crate) dockerfile: DockerfileText,
     /// The file, parsed; it may have errors.
     pub(crate) parsed: Parsed,
+    /// What names stand for, as somebody wrote it down.
+    pub(crate) lock: Lock,
     /// The context as the user named it, without credentials.
     pub(super) name: String,
     context: Context,
@@ -65,12 +68,43 @@ pub(crate) fn read(
     }
     let parsed = castoff_dockerfile::parse(&dockerfile.bytes);
     refuse_foreign_frontend(&parsed.dockerfile, request, &dockerfile)?;
+    let lock = lock(request, world, &context, &dockerfile)?;
+    if !lock.pins.name.is_empty() {
+        steps.work(&format!("[internal] load {}", lock.pins.name), events, |_| Ok(()))?;
+    }
     let name = match (&context, &request.context) {
         (Context::Directory(path), _) => path.display().to_string(),
         (_, ContextSpec::Git(address) | ContextSpec::Http(address)) => redacted(address),
         (_, ContextSpec::Stdin | ContextSpec::Directory(_)) => String::new(),
     };
-    Ok(Definition { dockerfile, parsed, name, context })
+    Ok(Definition { dockerfile, parsed, lock, name, context })
+}
+
+/// Reads the lock beside the Dockerfile: on this machine, or in the tree that is the context.
+fn lock(
+    request: &PlanRequest,
+    world: &World,
+    context: &Context,
+    dockerfile: &DockerfileText,
+) -> Result<Lock, BuildError> {
+    let spec = &request.lock;
+    let Context::Tree { layer, .. } = context else { return Ok(lock::load(dockerfile, spec)?) };
+    if spec.choice == LockUse::Never || spec.file.is_some() || !is_inside(request, dockerfile) {
+        return Ok(lock::load(dockerfile, spec)?);
+    }
+    let path = Path::new(&dockerfile.name);
+    let beside = lock::beside(&path.file_name().unwrap_or_default().to_string_lossy());
+    let name = path.with_file_name(beside).display().to_string();
+    let view = archive::view(world, *layer).map_err(anyhow::Error::from)?;
+    Ok(match archive::read(&view, &name, lock::LIMIT).map_err(anyhow::Error::from)? {
+        Some(bytes) => lock::of_bytes(name, None, bytes, spec)?,
+        None => lock::missing(name, spec)?,
+    })
+}
+
+/// Whether the Dockerfile is one of the files of a context that is no directory.
+fn is_inside(request: &PlanRequest, dockerfile: &DockerfileText) -> bool {
+    dockerfile.path.is_none() && !matches!(request.file, Some(FileSpec::Stdin | FileSpec::Http(_)))
 }
 
 impl Definition {
@@ -149,13 +183,15 @@ fn main_context(
         },
         ContextSpec::Git(address) => {
             let name = format!("[internal] load git source {}", redacted(address));
-            let (layer, time, material) = steps.work(&name, events, |_| git_tree(request, world, address))?;
+            // What the lock is in cannot be pinned by it.
+            let (layer, time, material) =
+                steps.work(&name, events, |_| git_tree(request, world, address, &Lock::default()))?;
             steps.fetched.push(material);
             Ok(Context::Tree { layer, time: Some(time) })
         }
         ContextSpec::Http(address) => {
             let (context, material) = steps.work("[internal] load remote build context", events, |note| {
-                let (source, content) = download(world, address, note)?;
+                let (source, content) = download(world, address, &Lock::default(), note)?;
                 let material = Material::of_http(address, &content.blob);
                 if has_archive(world, &content.blob)? {
                     let (layer, time) = unpacked(world, &content)?;
@@ -180,7 +216,25 @@ fn only_dockerfile(request: &PlanRequest, name: &str, bytes: Vec<u8>) -> anyhow:
 }
 
 /// Returns the layer of a tree, the time of its commit, and which that is.
-fn git_tree(request: &PlanRequest, world: &World, address: &str) -> anyhow::Result<(DiffId, i64, Material)> {
+fn git_tree(
+    request: &PlanRequest,
+    world: &World,
+    address: &str,
+    lock: &Lock,
+) -> anyhow::Result<(DiffId, i64, Material)> {
+    let mut source = git_source(request, address)?;
+    if !lock.pins.pin_tree(&mut source) && lock.required && source.floats() {
+        anyhow::bail!("`{}` is not in {}, and `--locked` was given", redacted(address), lock.pins.name);
+    }
+    // B-067: the caller's own agent, because the caller named the repository.
+    let access = git::GitAccess { agent: world.git.agent.as_deref() };
+    let tree = git::tree(world, &source, access)?;
+    let material = Material::of_git(&source.remote, source.reference.as_deref(), &tree.commit);
+    Ok((tree.layer.diff_id().context("the tree has no digest")?, tree.time, material))
+}
+
+/// Returns what an address of a repository on the command line means.
+pub(crate) fn git_source(request: &PlanRequest, address: &str) -> anyhow::Result<GitSource> {
     let parsed = GitReference::parse_context(address)
         .with_context(|| format!("`{}` is not a git repository", redacted(address)))?;
     let mut reference = parsed.with_context(|| format!("`{}`", redacted(address)))?;
@@ -189,21 +243,20 @@ fn git_tree(request: &PlanRequest, world: &World, address: &str) -> anyhow::Resu
     if reference.keep_git_dir.is_none() && keeps.is_some_and(|value| fields::boolean(value) == Ok(true)) {
         reference.keep_git_dir = Some(true);
     }
-    // B-067: the caller's own agent, because the caller named the repository.
-    let access = git::GitAccess { agent: world.git.agent.as_deref() };
-    let source = reference.into_source()?;
-    let tree = git::tree(world, &source, access)?;
-    let material = Material::of_git(&source.remote, source.reference.as_deref(), &tree.commit);
-    Ok((tree.layer.diff_id().context("the tree has no digest")?, tree.time, material))
+    Ok(reference.into_source()?)
 }
 
 fn download(
     world: &World,
     address: &str,
+    lock: &Lock,
     note: &mut dyn FnMut(&str, u64),
 ) -> anyhow::Result<(HttpSource, http::HttpContent)> {
     // B-075: under this name when it is a file.
-    let source = HttpSource { name: Some("context".to_owned()), ..HttpSource::new(address) };
+    let mut source = HttpSource { name: Some("context".to_owned()), ..HttpSource::new(address) };
+    if !lock.pins.pin_file(&mut source) && lock.required && source.floats() {
+        anyhow::bail!("`{}` is not in {}, and `--locked` was given", redacted(address), lock.pins.name);
+    }
     let content = http::content(world, &source, &mut |current, total| {
         if total == Some(current) {
             note("transferring context", current);
@@ -314,9 +367,7 @@ fn filtered(
     dockerfile: &DockerfileText,
 ) -> anyhow::Result<DiffId> {
     let view = archive::view(world, layer)?;
-    let inside =
-        dockerfile.path.is_none() && !matches!(request.file, Some(FileSpec::Stdin | FileSpec::Http(_)));
-    let beside = inside.then(|| format!("{}.dockerignore", dockerfile.name));
+    let beside = is_inside(request, dockerfile).then(|| format!("{}.dockerignore", dockerfile.name));
     let names = beside.into_iter().chain([".dockerignore".to_owned(), ".containerignore".to_owned()]);
     for name in names {
         let Some(bytes) = archive::read(&view, &name, DOCKERFILE_LIMIT)? else { continue };
@@ -331,6 +382,7 @@ fn filtered(
 pub(super) fn named_contexts(
     request: &PlanRequest,
     world: &mut World,
+    lock: &Lock,
     steps: &mut Internal,
     events: &mut dyn FnMut(Event),
 ) -> Result<BTreeMap<String, NamedContext>, BuildError> {
@@ -354,14 +406,14 @@ pub(super) fn named_contexts(
             NamedContextSource::Git(address) => {
                 let step = format!("[context {name}] load git source {}", redacted(address));
                 let (layer, time, material) =
-                    steps.work(&step, events, |_| git_tree(request, world, address))?;
+                    steps.work(&step, events, |_| git_tree(request, world, address, lock))?;
                 steps.fetched.push(material);
                 NamedContext::Tree { layer, time: Some(time) }
             }
             NamedContextSource::Http(address) => {
                 let step = format!("[context {name}] load {}", redacted(address));
                 let (context, material) = steps.work(&step, events, |note| {
-                    let (source, content) = download(world, address, note)?;
+                    let (source, content) = download(world, address, lock, note)?;
                     let material = Material::of_http(address, &content.blob);
                     if has_archive(world, &content.blob)? {
                         let (layer, time) = unpacked(world, &content)?;

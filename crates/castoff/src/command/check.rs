@@ -13,11 +13,13 @@ use castoff_solver::IgnoreFile;
 
 use super::Context;
 use crate::args::{CheckArgs, CheckFormat, PlanRequest};
+use crate::build::{Asking, BuildError};
 use crate::check::text::Style;
 use crate::check::{self, Report, Subject};
 use crate::context::{self, DockerfileText};
 use crate::diff;
 use crate::exit;
+use crate::lock;
 use crate::rules;
 use crate::session::Session;
 
@@ -145,7 +147,9 @@ fn examine(input: &Input, request: &PlanRequest, session: Option<&Session>) -> a
         platforms: request.platforms.clone(),
         ..PlanOptions::new(Platform::host())
     });
+    let lock = lock::load(&input.dockerfile, &request.lock).map_err(BuildError::from)?;
     let subject = Subject {
+        lock: &lock,
         dockerfile: &input.dockerfile,
         parsed: &parsed,
         options,
@@ -157,10 +161,9 @@ fn examine(input: &Input, request: &PlanRequest, session: Option<&Session>) -> a
         None => Ok(None),
         Some(session) => {
             let mut steps = crate::build::Internal::default();
-            let world = &session.world;
-            let dockerfile = &input.dockerfile;
-            crate::build::ask(planner, question, request.pull, world, &mut steps, &mut |_| {}, dockerfile)
-                .map(Some)
+            let (world, dockerfile) = (&session.world, &input.dockerfile);
+            let asking = Asking { world, dockerfile, lock: &lock, pull: request.pull };
+            asking.ask(planner, question, &mut steps, &mut |_| {}).map(Some)
         }
     })?)
 }

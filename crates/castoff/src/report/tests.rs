@@ -154,6 +154,7 @@ fn an_interruption_has_its_own_exit_code() {
 #[test]
 fn the_warnings_come_before_the_step_that_failed() {
     let error = BuildError::Step {
+        hints: Vec::new(),
         dockerfile: Box::new(DockerfileText {
             name: "Dockerfile".to_owned(),
             path: None,

@@ -23,6 +23,7 @@ mod interruptions;
 mod kit;
 mod language;
 mod layers;
+mod locking;
 mod mounting;
 mod mounts;
 mod offline;

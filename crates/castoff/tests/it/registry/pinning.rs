@@ -1,5 +1,7 @@
 //! Which image a tag stands for: when registries are asked, and what is done without.
 
+use std::fs;
+
 use super::THREE;
 use super::kit::{Machine, with_registry};
 
@@ -57,5 +59,118 @@ fn offline_no_registry_is_asked() {
         assert!(machine.files(&from, &["--offline", "--pull=newer"]).join("three").exists());
         let login = ["login", "--offline", "-u", "a", "--password-stdin", &registry.host()];
         assert!(machine.fails(&login).contains("castoff is offline"));
+    });
+}
+
+#[test]
+fn a_lock_keeps_a_moving_tag_where_it_was() {
+    with_registry("", |registry, machine| {
+        let name = format!("{}/base:1", registry.host());
+        let from = format!("FROM {name} AS base\nFROM {name}\nCOPY --from=base /one /again\n");
+        registry.push("base:1", ONE, &[], &[]);
+        machine.write("context/Dockerfile", &from);
+        // A build never writes one, and without one nothing is locked.
+        machine.build(&from, &[]);
+        let error = machine.build_fails(&from, &["--locked"]);
+        assert!(error.contains("there is no castoff.lock, and `--locked` was given"), "{error}");
+        assert!(error.contains("hint: `castoff update` writes a lock"), "{error}");
+        let lock = machine.path("context/castoff.lock");
+        assert!(!lock.exists());
+        let said = machine.castoff(&["update", "--dry-run", "context"]);
+        assert!(said.starts_with(&format!("{name}: sha256:")) && !lock.exists(), "{said}");
+        assert_eq!(machine.castoff(&["update", "context"]), said);
+        let first = fs::read_to_string(&lock).unwrap();
+        assert!(first.contains(&format!("[[image]]\nname = \"{name}\"\ndigest = \"sha256:")), "{first}");
+        assert_eq!(machine.castoff(&["update", "--check", "context"]), "");
+
+        registry.push("base:1", TWO, &[], &[]);
+        // On another machine, with whatever policy, it is what it was.
+        let other = Machine::new();
+        other.write("context/castoff.lock", &first);
+        for flags in [&["--locked"][..], &["--pull"], &["--locked", "--pull=newer"]] {
+            assert!(!other.files(&from, flags).join("two").exists(), "{flags:?}");
+        }
+        let shown = other.command(&["build", "--progress=plain", "context"]).output().unwrap();
+        let shown = super::text(&shown.stderr);
+        assert!(shown.contains("[internal] load castoff.lock"), "{shown}");
+        assert!(shown.contains("(pinned by castoff.lock)"), "{shown}");
+        assert!(other.files(&from, &["--no-lock"]).join("two").exists());
+
+        let out = machine.command(&["update", "--check", "context"]).output().unwrap();
+        let said = super::text(&out.stdout);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(said.starts_with(&format!("{name}: sha256:")) && said.contains(" -> sha256:"), "{said}");
+        assert_eq!(fs::read_to_string(&lock).unwrap(), first);
+        assert_eq!(machine.castoff(&["update", "context"]), said);
+        assert!(machine.files(&from, &["--locked"]).join("two").exists());
+        // What is not in it is refused at its line.
+        let more = format!("FROM {name}\nCOPY --from=docker.io/library/none:1 /x /\n");
+        let error = machine.build_fails(&more, &["--locked"]);
+        assert!(error.contains("`none:1` is not in castoff.lock, and `--locked` was given"), "{error}");
+        assert!(error.contains("Dockerfile:2") && error.contains("hint: `castoff update` adds"), "{error}");
+    });
+}
+
+#[test]
+fn one_name_is_updated_alone() {
+    with_registry("", |registry, machine| {
+        let name = |image: &str| format!("{}/{image}:1", registry.host());
+        for image in ["a", "b"] {
+            registry.push(&format!("{image}:1"), ONE, &[], &[]);
+        }
+        // An image that was built here is nobody else's.
+        machine.build("FROM scratch\nLABEL a=b\n", &["-t", "mine"]);
+        machine.write(
+            "context/Dockerfile.web",
+            format!("FROM mine AS mine\nFROM {} AS a\nFROM {}\n", name("a"), name("b")),
+        );
+        let update = ["update", "-f", "context/Dockerfile.web", "context"];
+        let out = machine.command(&update).output().unwrap();
+        assert!(super::text(&out.stderr).contains("note: `mine:latest` is an image of this store alone"));
+        let lock = machine.path("context/Dockerfile.web.castoff.lock");
+        let first = fs::read_to_string(&lock).unwrap();
+        for image in ["a", "b"] {
+            registry.push(&format!("{image}:1"), TWO, &[], &[]);
+        }
+        let said = machine.castoff(&[&update[..], &["--only", &name("b")]].concat());
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let second = fs::read_to_string(&lock).unwrap();
+        let changed = first.lines().zip(second.lines()).filter(|(old, new)| old != new).count();
+        assert_eq!((first.lines().count(), changed), (second.lines().count(), 1), "{first}{second}");
+        let error = machine.fails(&[&update[..], &["--only", "other"]].concat());
+        assert!(error.contains("`other` is no name that the Dockerfile uses"), "{error}");
+        // What is not in use any more goes.
+        machine.write("context/Dockerfile.web", format!("FROM {}\n", name("a")));
+        let said = machine.castoff(&update);
+        assert!(said.contains(&name("b")) && said.contains("(not in use)"), "{said}");
+        assert!(!fs::read_to_string(&lock).unwrap().contains(&name("b")));
+    });
+}
+
+#[test]
+fn a_lock_pins_an_index_for_all_platforms() {
+    with_registry("", |registry, machine| {
+        machine.write("context/one", "one\n");
+        let name = format!("{}/both:1", registry.host());
+        machine.write("context/Dockerfile", ONE);
+        let both = ["build", "--push", "-t", &name, "--platform", "linux/amd64,linux/arm64", "context"];
+        machine.castoff(&both);
+        let user = Machine::new();
+        user.write("context/Dockerfile", format!("FROM {name}\n"));
+        user.castoff(&["update", "context"]);
+        let lock = fs::read_to_string(user.path("context/castoff.lock")).unwrap();
+        assert_eq!(lock.matches("[[image]]").count(), 1, "{lock}");
+        for platform in ["linux/amd64", "linux/arm64"] {
+            user.castoff(&["build", "--locked", "--platform", platform, "-o", "out", "context"]);
+        }
+        // The rule has nothing to say of what the lock pins.
+        let latest = format!("{}/both", registry.host());
+        machine.castoff(&["build", "--push", "-t", &latest, "context"]);
+        user.write("context/Dockerfile", format!("FROM {latest}\nUSER 1\n"));
+        let found = user.command(&["check", "context"]).output().unwrap();
+        assert!(super::text(&found.stdout).contains("UnpinnedBase"));
+        user.castoff(&["update", "context"]);
+        let found = user.command(&["check", "context"]).output().unwrap();
+        assert!(!super::text(&found.stdout).contains("UnpinnedBase"));
     });
 }
