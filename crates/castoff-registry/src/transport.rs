@@ -226,11 +226,8 @@ pub(crate) fn refusal(uri: &Uri, response: Response<Body>, anonymous: bool) -> R
     if status == 404 {
         return RegistryError::NotFound { url };
     }
-    let retry_after = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let retry_after = header("retry-after").and_then(|text| retry_after(text, header("date")));
     let mut bytes = Vec::new();
     // What broke off is still worth showing.
     let _shown = response.into_body().into_reader().take(MESSAGE_LIMIT).read_to_end(&mut bytes);
@@ -239,6 +236,17 @@ pub(crate) fn refusal(uri: &Uri, response: Response<Body>, anonymous: bool) -> R
         return RegistryError::Denied { url, status, message, anonymous };
     }
     RegistryError::Status { url, status, message, retry_after }
+}
+
+/// Returns how long a server wants to be left alone (RFC 9110 section 10.2.3): so many seconds, or until a time,
+/// which counts from the time that the server says it is.
+fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = |text: &str| Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_second());
+    let seconds = time(text)?.saturating_sub(time(date?)?);
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
 }
 
 /// Returns the messages of the specification's error document.
@@ -277,4 +285,28 @@ fn detail(value: &serde_json::Value) -> String {
 fn printable(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     line.chars().filter(|character| !character.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::retry_after;
+
+    // B-081
+    #[test]
+    fn the_time_to_come_again_is_a_number_or_a_date() {
+        let check = |text: &str, date: Option<&str>, seconds: Option<u64>| {
+            assert_eq!(retry_after(text, date), seconds.map(Duration::from_secs), "{text} {date:?}");
+        };
+        let now = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        check("7", None, Some(7));
+        check("Sun, 06 Nov 1994 08:49:47 GMT", now, Some(10));
+        // It is over already.
+        check("Sun, 06 Nov 1994 08:49:30 GMT", now, Some(0));
+        check("Sun, 06 Nov 1994 08:49:47 GMT", None, None);
+        check("Sun, 06 Nov 1994 08:49:47 GMT", Some("now"), None);
+        check("soon", now, None);
+        check("-1", now, None);
+    }
 }

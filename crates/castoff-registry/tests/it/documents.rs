@@ -86,11 +86,18 @@ fn a_passing_failure_is_asked_again() {
         0 => Answer::status(429).with("Retry-After", "0"),
         _ => manifest(),
     };
+    // The same, said as a time that has come.
+    let then = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let dated = move |request: &Request| match request.nth {
+        0 => Answer::status(503).with("Retry-After", then).with("Date", then),
+        _ => manifest(),
+    };
     // Only the registry's own wish ends this wait in time.
     let mut config = config();
     config.retry_delay = std::time::Duration::from_secs(100_000);
-    let server = Server::start(busy);
-    assert!(Client::new(config).resolve(&server.reference(":1")).is_ok());
+    for server in [Server::start(busy), Server::start(dated)] {
+        assert!(Client::new(config.clone()).resolve(&server.reference(":1")).is_ok());
+    }
 }
 
 // B-081

@@ -5,7 +5,9 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use anyhow::Context as _;
 use castoff_oci::Reference;
 use castoff_registry::{Client, Config, login as keeping};
-use rustix::termios::{self, LocalModes, OptionalActions};
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::args::{Environment, GlobalArgs, LoginArgs, LogoutArgs, fields};
 use crate::exit;
@@ -82,6 +84,20 @@ fn registry(text: Option<&str>) -> anyhow::Result<(String, Reference)> {
     Ok((reference.registry().to_owned(), reference))
 }
 
+/// Leaves the terminal as it was when the program is interrupted at a question. The program ends then.
+fn restore_when_interrupted(before: Termios) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP])?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            let _gone_or_restored = termios::tcsetattr(io::stdin(), OptionalActions::Now, &before);
+            let _nobody = io::stderr().write_all(b"\n");
+            #[expect(clippy::exit, reason = "who is asked has no other way to say no")]
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+    });
+    Ok(())
+}
+
 /// Asks at the terminal for a line, which is shown while it is typed or is not.
 fn ask(question: &str, shown: bool) -> anyhow::Result<String> {
     let mut stderr = io::stderr();
@@ -90,6 +106,7 @@ fn ask(question: &str, shown: bool) -> anyhow::Result<String> {
     let stdin = io::stdin();
     let before = termios::tcgetattr(&stdin).context("preparing the terminal")?;
     if !shown {
+        restore_when_interrupted(before.clone()).context("preparing to be interrupted")?;
         let mut hidden = before.clone();
         hidden.local_modes -= LocalModes::ECHO;
         termios::tcsetattr(&stdin, OptionalActions::Flush, &hidden).context("preparing the terminal")?;

@@ -2,8 +2,15 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 
 use super::HTPASSWD;
 use super::kit::{Machine, text, with_registry};
@@ -70,4 +77,36 @@ fn what_is_no_login_is_refused() {
     }
     let error = machine.fails(&["login", "-u", "a", "127.0.0.1:1"]);
     assert!(error.contains("--password-stdin"), "{error}");
+}
+
+/// Returns both ends of a terminal: the user's, and the program's.
+fn terminal() -> (OwnedFd, OwnedFd) {
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let path = ptsname(&user, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY;
+    let program = rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap();
+    (user, program)
+}
+
+// B-005
+#[test]
+fn an_interrupted_question_leaves_the_terminal_as_it_was() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let machine = Machine::new();
+        let (_user, program) = terminal();
+        let echoes = || tcgetattr(&program).unwrap().local_modes.contains(LocalModes::ECHO);
+        assert!(echoes());
+        let mut command = machine.command(&["login", "-u", "name", "127.0.0.1:1"]);
+        let mut child = command.stdin(program.try_clone().unwrap()).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while echoes() {
+            assert!(Instant::now() < deadline, "nothing is asked");
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(echoes());
+    }
 }
