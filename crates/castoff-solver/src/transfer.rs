@@ -5,11 +5,13 @@
 //! [`gather`] reads the documents and gives a [`Pack`], whose blobs stay where they are until somebody who
 //! writes the pack reads them.
 
+mod combine;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use castoff_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
+use castoff_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Raw, Reference};
 use castoff_registry::RegistryError;
 
 use crate::World;
@@ -18,6 +20,8 @@ use crate::event::{Event, StepId};
 use crate::export::pack::{self, BlobOrigin, Document, Pack, PackError, PackSource, PackedBlob, PackedImage};
 use crate::export::push::is_distributed;
 use crate::resolve::{available, choose};
+
+pub use combine::{CombineError, CombineOptions, Part, combine};
 
 /// Documents of an image are small; more than this is an attack.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
@@ -298,6 +302,33 @@ pub fn gather(
     Ok(gatherer.pack)
 }
 
+/// Reads a document that is at a place: what an index or a manifest says, as it is.
+///
+/// # Errors
+/// When it is missing or damaged.
+pub fn document(world: &World, place: &Place, descriptor: &Descriptor) -> Result<Vec<u8>, TransferError> {
+    place.document(world, descriptor)?.ok_or(TransferError::Missing(descriptor.digest))
+}
+
+/// Returns the config of an image; `None` when the manifest is of no image.
+///
+/// # Errors
+/// When a document is missing or damaged.
+pub fn config_of(
+    world: &World,
+    place: &Place,
+    manifest: &Descriptor,
+) -> Result<Option<Raw<ImageConfig>>, TransferError> {
+    let parsed: Manifest = parse(&manifest.digest, &document(world, place, manifest)?)?;
+    if !is_image_config(&parsed.config.media_type) {
+        return Ok(None);
+    }
+    let config = place.blob(world, &parsed.config)?.ok_or(TransferError::Missing(parsed.config.digest))?;
+    let digest = parsed.config.digest;
+    let config = Raw::parse(config).map_err(|source| TransferError::Malformed { digest, source })?;
+    Ok(Some(config))
+}
+
 /// Returns the platform that an image says it is for; `None` when it is no image.
 ///
 /// # Errors
@@ -307,13 +338,7 @@ pub fn platform_of(
     place: &Place,
     manifest: &Descriptor,
 ) -> Result<Option<Platform>, TransferError> {
-    let bytes = place.document(world, manifest)?.ok_or(TransferError::Missing(manifest.digest))?;
-    let parsed: Manifest = parse(&manifest.digest, &bytes)?;
-    if !is_image_config(&parsed.config.media_type) {
-        return Ok(None);
-    }
-    let config = place.blob(world, &parsed.config)?.ok_or(TransferError::Missing(parsed.config.digest))?;
-    Ok(Some(parse::<ImageConfig>(&parsed.config.digest, &config)?.platform()))
+    Ok(config_of(world, place, manifest)?.map(|config| config.value().platform()))
 }
 
 fn of_platform(

@@ -8,6 +8,7 @@ mod copy;
 mod diff;
 mod explain;
 mod images;
+mod index;
 mod login;
 mod machine;
 mod pages;
@@ -27,7 +28,7 @@ use std::io::{self, IsTerminal as _, Write};
 use castoff_oci::Platform;
 use castoff_sandbox::{EnterOptions, Entered};
 
-use crate::args::{Command, Environment, GlobalArgs, Invocation, ProgressMode};
+use crate::args::{Command, Environment, GlobalArgs, IndexCommand, Invocation, ProgressMode};
 use crate::exit;
 use crate::session::{self, Session, SessionOptions};
 
@@ -90,6 +91,8 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Pull(args) => transfer::pull(args, &context),
         Command::Push(args) => push::push(args, &context),
         Command::Copy(args) => copy::copy(args, &context),
+        Command::Index(IndexCommand::Create(args)) => index::create(args, &context),
+        Command::Index(IndexCommand::Inspect(args)) => index::inspect(args, &context),
         Command::Run(args) => run::run(args, &context),
         Command::Update(args) => update::update(args, &context),
         Command::Du(args) => space::du(args, &context),

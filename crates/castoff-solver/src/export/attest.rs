@@ -17,7 +17,7 @@ const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 /// The value of it at an attestation manifest.
 const ATTESTATION_MANIFEST: &str = "attestation-manifest";
 /// The annotation of an entry that says which image it is about.
-const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+pub(crate) const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 /// The annotation of a statement with the type of what it says.
 const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 /// What an attestation manifest is as an artifact.

@@ -381,6 +381,76 @@ pub struct CopyArgs {
     pub quiet: bool,
 }
 
+/// `castoff index`.
+#[derive(Debug, clap::Subcommand)]
+pub enum IndexCommand {
+    /// Make an index of images, and give it names in registries
+    Create(Box<IndexCreateArgs>),
+    /// Show an index or image of a registry
+    Inspect(IndexInspectArgs),
+}
+
+/// `castoff index create`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct IndexCreateArgs {
+    /// NAME, DIGEST in the repository of the new name, a descriptor as JSON, or oci:DIR[:TAG]
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Name of the index in a registry; may be given several times
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Vec<String>,
+    /// Read a source from a file
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// Annotation: [index|manifest-descriptor[[PLATFORM]]:]KEY=VALUE [default: index]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub annotation: Vec<String>,
+    /// Take only the images for these platforms
+    #[arg(short, long, value_name = "PLATFORM")]
+    pub platform: Vec<String>,
+    /// Keep what the name stands for now, and add to it
+    #[arg(long)]
+    pub append: bool,
+    /// Print the index and make nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Make an index of an image alone, too [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub prefer_index: Option<String>,
+    /// Write facts about the index to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Look at registries' certificates, and refuse plain HTTP [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_verify: Option<String>,
+    /// auto, tty, plain, quiet, none or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+    /// There are no builder instances.
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub builder: Option<String>,
+}
+
+/// `castoff index inspect`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct IndexInspectArgs {
+    /// NAME, or oci:DIR[:TAG]
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Print the document as it is
+    #[arg(long, conflicts_with = "format")]
+    pub raw: bool,
+    /// Show one part: a path such as .Manifest.Digest, or {{json .Image}}
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Look at the registry's certificate, and refuse plain HTTP [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_verify: Option<String>,
+    /// There are no builder instances.
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub builder: Option<String>,
+}
+
 /// `castoff login`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LoginArgs {

@@ -5,7 +5,7 @@
 //! together with the [`Environment`], into a [`BuildRequest`] of parsed values. Nothing here reads files,
 //! the clock or the environment of the process.
 
-mod annotation;
+pub mod annotation;
 mod attest;
 mod build;
 mod cache;
@@ -40,7 +40,7 @@ pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheToSp
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, CopyArgs, DuArgs, HistoryArgs, ImagesArgs,
-    ImportArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, ProveArgs,
+    ImportArgs, IndexCommand, IndexCreateArgs, IndexInspectArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, ProveArgs,
     PruneArgs, PullArgs, PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, SbomArgs, SbomFormat,
     StartableArgs, StartableFormat, TagArgs, UpdateArgs,
 };
@@ -163,6 +163,9 @@ pub enum Command {
     Push(PushArgs),
     /// Copy an image as it is between registries, layouts, archives and the store
     Copy(CopyArgs),
+    /// Make one index of several images, and look at what a registry has
+    #[command(subcommand, alias = "imagetools")]
+    Index(IndexCommand),
     /// Keep the password of a registry, once it was tried there
     Login(LoginArgs),
     /// Forget the password of a registry

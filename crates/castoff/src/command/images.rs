@@ -207,8 +207,9 @@ fn facts(world: &World, named: &Named) -> anyhow::Result<Value> {
     Ok(facts)
 }
 
-/// Follows a path of keys such as `.Config.Env`, with or without Go's braces.
-fn part(facts: &Value, format: &str) -> anyhow::Result<String> {
+/// Follows a path of keys such as `.Config.Env`, with or without Go's braces. Go's names of fields are the keys of
+/// documents with another case.
+pub(super) fn part(facts: &Value, format: &str) -> anyhow::Result<String> {
     let inner = format.trim().trim_start_matches("{{").trim_end_matches("}}").trim();
     let (as_json, path) = match inner.strip_prefix("json ") {
         Some(path) => (true, path.trim()),
@@ -219,7 +220,11 @@ fn part(facts: &Value, format: &str) -> anyhow::Result<String> {
     }
     let mut value = facts;
     for key in path.split('.').filter(|key| !key.is_empty()) {
-        value = value.get(key).unwrap_or(&Value::Null);
+        let other_case = || {
+            let mut fields = value.as_object()?.iter();
+            fields.find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
+        };
+        value = value.get(key).or_else(other_case).unwrap_or(&Value::Null);
     }
     Ok(match value {
         Value::String(text) if !as_json => text.clone(),

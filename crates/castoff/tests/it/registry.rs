@@ -2,6 +2,7 @@
 
 mod caching;
 mod copying;
+mod indexes;
 mod interop;
 mod kit;
 mod login;
