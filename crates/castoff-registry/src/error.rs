@@ -212,6 +212,15 @@ impl RegistryError {
         }
     }
 
+    /// Returns whether the registry said that it does not have it.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            RegistryError::NotFound { .. } => true,
+            RegistryError::Mirrors { last, .. } => last.is_not_found(),
+            _ => false,
+        }
+    }
+
     /// Returns whether nobody was asked, because the user wants no network.
     pub fn is_offline(&self) -> bool {
         matches!(self, RegistryError::Offline { .. })

@@ -17,6 +17,7 @@ mod prove;
 mod push;
 mod run;
 mod sbom;
+mod sign;
 mod space;
 mod startable;
 mod transfer;
@@ -93,6 +94,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Copy(args) => copy::copy(args, &context),
         Command::Index(IndexCommand::Create(args)) => index::create(args, &context),
         Command::Index(IndexCommand::Inspect(args)) => index::inspect(args, &context),
+        Command::Sign(args) => sign::sign(args, &context),
         Command::Run(args) => run::run(args, &context),
         Command::Update(args) => update::update(args, &context),
         Command::Du(args) => space::du(args, &context),

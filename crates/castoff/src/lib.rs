@@ -32,6 +32,7 @@ pub mod prove;
 pub mod report;
 pub mod rules;
 pub mod session;
+mod sign;
 pub mod start;
 pub mod table;
 mod time;

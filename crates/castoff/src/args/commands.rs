@@ -451,6 +451,32 @@ pub struct IndexInspectArgs {
     pub builder: Option<String>,
 }
 
+/// `castoff sign`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SignArgs {
+    /// Images of registries
+    #[arg(value_name = "NAME", required = true)]
+    pub images: Vec<String>,
+    /// The private key: ECDSA P-256 as PEM, or one of cosign, whose password is in COSIGN_PASSWORD
+    #[arg(long, value_name = "FILE", required = true)]
+    pub key: PathBuf,
+    /// Say more in what is signed
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub annotations: Vec<String>,
+    /// Of an index, sign everything that it names, too
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Look at the registry's certificate, and refuse plain HTTP [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_verify: Option<String>,
+    /// auto, tty, plain, quiet, none or rawjson
+    #[arg(long, value_name = "MODE")]
+    pub progress: Option<String>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
 /// `castoff login`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LoginArgs {

@@ -40,9 +40,9 @@ pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheToSp
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, CopyArgs, DuArgs, HistoryArgs, ImagesArgs,
-    ImportArgs, IndexCommand, IndexCreateArgs, IndexInspectArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs, LogoutArgs, ManArgs, PlanFormat, ProveArgs,
-    PruneArgs, PullArgs, PushArgs, ReportFormat, RmiArgs, RunArgs, SaveArgs, SbomArgs, SbomFormat,
-    StartableArgs, StartableFormat, TagArgs, UpdateArgs,
+    ImportArgs, IndexCommand, IndexCreateArgs, IndexInspectArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs,
+    LogoutArgs, ManArgs, PlanFormat, ProveArgs, PruneArgs, PullArgs, PushArgs, ReportFormat, RmiArgs,
+    RunArgs, SaveArgs, SbomArgs, SbomFormat, SignArgs, StartableArgs, StartableFormat, TagArgs, UpdateArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
@@ -50,9 +50,7 @@ pub use environment::Environment;
 pub use history::{BuildsArgs, DiffArgs, ExplainArgs, LogArgs, WhyArgs};
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
 pub use place::{PlaceError, PlaceSpec};
-pub use request::{
-    BuildRequest, LockSpec, LockUse, PlanRequest, ProgressMode, RequestError, ValueError,
-};
+pub use request::{BuildRequest, LockSpec, LockUse, PlanRequest, ProgressMode, RequestError, ValueError};
 pub use secret::{SecretError, SecretSource, SecretSpec};
 pub use ssh::{SshError, SshSpec};
 pub use step::{DeviceEntitlement, Entitlements, StepFlagError};
@@ -166,6 +164,8 @@ pub enum Command {
     /// Make one index of several images, and look at what a registry has
     #[command(subcommand, alias = "imagetools")]
     Index(IndexCommand),
+    /// Sign images of registries with a key, as cosign does
+    Sign(SignArgs),
     /// Keep the password of a registry, once it was tried there
     Login(LoginArgs),
     /// Forget the password of a registry

@@ -16,11 +16,7 @@ use crate::session;
 /// A user name or password is not longer than this.
 const LIMIT: u64 = 64 << 10;
 
-pub(super) fn login(
-    args: &LoginArgs,
-    global: &GlobalArgs,
-    environment: &Environment,
-) -> anyhow::Result<u8> {
+pub(super) fn login(args: &LoginArgs, global: &GlobalArgs, environment: &Environment) -> anyhow::Result<u8> {
     let (registry, reference) = registry(args.registry.as_deref())?;
     let path = environment.auth_file().context("no place for credentials: set HOME or XDG_CONFIG_HOME")?;
     if global.offline(environment)? {
@@ -88,7 +84,7 @@ fn registry(text: Option<&str>) -> anyhow::Result<(String, Reference)> {
 fn restore_when_interrupted(before: Termios) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP])?;
     std::thread::spawn(move || {
-        for _ in signals.forever() {
+        if signals.forever().next().is_some() {
             let _gone_or_restored = termios::tcsetattr(io::stdin(), OptionalActions::Now, &before);
             let _nobody = io::stderr().write_all(b"\n");
             #[expect(clippy::exit, reason = "who is asked has no other way to say no")]
@@ -99,7 +95,7 @@ fn restore_when_interrupted(before: Termios) -> io::Result<()> {
 }
 
 /// Asks at the terminal for a line, which is shown while it is typed or is not.
-fn ask(question: &str, shown: bool) -> anyhow::Result<String> {
+pub(super) fn ask(question: &str, shown: bool) -> anyhow::Result<String> {
     let mut stderr = io::stderr();
     stderr.write_all(question.as_bytes())?;
     stderr.flush()?;

@@ -10,6 +10,7 @@ mod pinning;
 mod proxy;
 mod pushing;
 mod scripted;
+mod signing;
 
 use std::fs;
 use std::path::Path;
