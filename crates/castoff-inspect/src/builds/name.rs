@@ -1,6 +1,6 @@
 //! How people name a step.
 
-use castoff_store::{BuildRecord, BuildStep};
+use castoff_store::{BuildRecord, BuildStep, StepAction};
 
 /// Shorter beginnings of keys are none.
 const KEY_DIGITS: usize = 4;
@@ -52,8 +52,8 @@ pub fn find_step(build: &BuildRecord, name: &str) -> Result<(usize, StepName), S
         for (how, fits) in [
             (StepName::Place, &(|step: &BuildStep| is_place(step, &place)) as &dyn Fn(&BuildStep) -> bool),
             (StepName::Place, &key),
-            (StepName::Text, &|step| step.number.is_some() && instruction(step) == text),
-            (StepName::Text, &|step| step.number.is_some() && instruction(step).contains(text)),
+            (StepName::Text, &|step| is_step(step) && instruction(step) == text),
+            (StepName::Text, &|step| is_step(step) && instruction(step).contains(text)),
         ] {
             let found: Vec<usize> =
                 (0..build.steps.len()).filter(|place| fits(&build.steps[*place])).collect();
@@ -68,6 +68,13 @@ pub fn find_step(build: &BuildRecord, name: &str) -> Result<(usize, StepName), S
         }
     }
     Err(StepNameError::Unknown(name.to_owned()))
+}
+
+/// Whether something was shown of a step, or would have been had the build come to it.
+fn is_step(step: &BuildStep) -> bool {
+    let is_instruction =
+        matches!(step.action, StepAction::Run { .. } | StepAction::Copy { .. } | StepAction::Workdir { .. });
+    step.number.is_some() || is_instruction
 }
 
 /// Whether the words are those in the brackets before an instruction, or their last ones: `build 2/4`, `2/4`.

@@ -21,11 +21,17 @@ pub struct Reader {
     pub digest: Option<Digest>,
 }
 
-/// Returns the steps that read a file or directory of the build context; `path` is relative to that.
+/// Returns the steps that read a file or directory of the build context; `path` is relative to that. Symbolic links
+/// are in no list of files: for one (`is_link`), what the sources name decides alone.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn readers(store: &Store, build: &BuildRecord, path: &str) -> Result<Vec<Reader>, BuildNameError> {
+pub fn readers(
+    store: &Store,
+    build: &BuildRecord,
+    path: &str,
+    is_link: bool,
+) -> Result<Vec<Reader>, BuildNameError> {
     let path = clean(path.as_bytes());
     let mut found = Vec::new();
     for (place, step) in build.steps.iter().enumerate() {
@@ -41,7 +47,7 @@ pub fn readers(store: &Store, build: &BuildRecord, path: &str) -> Result<Vec<Rea
         if !reads.iter().filter(is_context).any(|read| covers(read.path.as_bytes(), &path, literal)) {
             continue;
         }
-        match files(store, step.key)? {
+        match files(store, step.key)?.filter(|_| !is_link) {
             None => found.push(Reader { step: place, digest: None }),
             // A step that reads other stages, too, has their files among its own: its sources were asked first.
             Some(files) => {

@@ -33,7 +33,7 @@ pub(super) fn why(args: &WhyArgs, context: &Context<'_>) -> anyhow::Result<u8> {
         Some(found) if args.step => of_step(&build, &id, found?.0, world)?,
         found => {
             // A name of a file is often a piece of an instruction, too; what exists is meant.
-            let read = readers(&world.store, &build, &file.relative)?;
+            let read = readers(&world.store, &build, &file.relative, file.is_link)?;
             match found {
                 Some(Ok((place, StepName::Text))) if read.is_empty() && !file.exists => {
                     of_step(&build, &id, place, world)?
@@ -211,6 +211,8 @@ struct ContextFile {
     relative: String,
     /// Whether it is there now.
     exists: bool,
+    /// Whether it is a symbolic link.
+    is_link: bool,
     /// The context, when it is a directory.
     context: Option<PathBuf>,
 }
@@ -219,7 +221,7 @@ struct ContextFile {
 /// it is.
 fn in_context(build: &BuildRecord, text: &str) -> anyhow::Result<ContextFile> {
     let Some(context) = build.context.as_ref().map(PathBuf::from) else {
-        return Ok(ContextFile { relative: text.to_owned(), exists: false, context: None });
+        return Ok(ContextFile { relative: text.to_owned(), exists: false, is_link: false, context: None });
     };
     let from_here = plain(&std::env::current_dir()?.join(text));
     let candidates = [from_here.strip_prefix(&context).ok().map(Path::to_owned), Some(PathBuf::from(text))];
@@ -229,6 +231,7 @@ fn in_context(build: &BuildRecord, text: &str) -> anyhow::Result<ContextFile> {
     Ok(ContextFile {
         relative: path.to_string_lossy().into_owned(),
         exists: found.is_some(),
+        is_link: found.is_some_and(|path| context.join(path).is_symlink()),
         context: Some(context),
     })
 }

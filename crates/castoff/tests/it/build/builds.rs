@@ -175,6 +175,8 @@ fn a_failure_leaves_its_log_and_a_record() {
             .map(|step| step["verdict"].as_str().unwrap())
             .collect();
         assert_eq!(verdicts, ["failed", "not reached"]);
+        let never = kit.castoff(&["why", "RUN true"]).succeeds();
+        assert!(never.text().contains("It never began"), "{}", never.text());
         // A mistake in the Dockerfile is no build.
         let before = json(kit, &["builds"]).as_array().unwrap().len();
         kit.build("FROM busybox\nRUM x\n", &[]).fails();
@@ -204,6 +206,10 @@ fn a_file_says_which_steps_read_it() {
         assert!(text(&["why", "src/a"]).ends_with("It has changed since: the next build runs these steps."));
         let unread = text(&["why", "unread"]);
         assert!(unread.starts_with("No step of that build reads unread.\n"), "{unread}");
+        // A link is in no list of files; what the sources name decides.
+        std::os::unix::fs::symlink("a", kit.path("context/src/link")).unwrap();
+        let link = text(&["why", "src/link"]);
+        assert!(link.starts_with("src/link is read by:\n  #") && link.contains(copy), "{link}");
         let told = json(kit, &["why", "--file", "src/b"]);
         assert_eq!((told["changed"].as_bool(), told["readers"].as_array().unwrap().len()), (Some(false), 1));
         kit.castoff(&["why", "nothing of this name"]).fails().says("no step `nothing of this name`");
