@@ -6,9 +6,10 @@ use anyhow::Context as _;
 use castoff_dockerfile::Severity;
 use castoff_graph::remote::{GitSource, HttpSource, redacted};
 use castoff_graph::{Op, SourceOp};
-use castoff_oci::Reference;
+use castoff_oci::{Digest, ImageConfig, Reference};
 use castoff_plan::{Pins, Planner, Question, Reaching, ResolvedImage};
 use castoff_solver::fetch::{git, http};
+use castoff_solver::transfer::{self, Place};
 use castoff_solver::{Event, PullPolicy, World};
 
 use super::definition::git_source;
@@ -147,12 +148,31 @@ impl Search<'_> {
         let pull = if selected && !is_local && !known { PullPolicy::Always } else { PullPolicy::Missing };
         let asking = Asking { world: self.world, dockerfile: self.dockerfile, lock, pull };
         let found = asking.ask(planner, question, &mut self.steps, self.events)?;
-        if is_local {
-            self.local.insert(name.clone());
-        } else if let Some(digest) = found.reference.digest().filter(|_| selected) {
-            self.now.images.insert(name.clone(), digest);
+        let digest = match is_local && selected {
+            true => self.published(question, &found.config),
+            false => found.reference.digest(),
+        };
+        match digest.filter(|_| selected) {
+            Some(digest) => {
+                self.now.images.insert(name.clone(), digest);
+            }
+            None if is_local => {
+                self.local.insert(name.clone());
+            }
+            None => {}
         }
         Ok(found)
+    }
+
+    /// Returns the digest by which the registry knows an image that was made here, if it has just that image. It may
+    /// have somebody else's of the same name.
+    fn published(&self, question: &Question, config: &ImageConfig) -> Option<Digest> {
+        let (world, name) = (self.world, &question.reference);
+        let place = Place::Registry(name.clone());
+        let root = transfer::find_in_registry(world, name).ok()?;
+        let image = transfer::gather(world, &place, &root, Some(&question.platform)).ok()?.root;
+        let there = transfer::config_of(world, &place, &image).ok()??;
+        (there.value() == config).then_some(root.digest)
     }
 
     fn file(&mut self, source: &HttpSource) -> Result<(), BuildError> {

@@ -118,16 +118,23 @@ fn one_name_is_updated_alone() {
         for image in ["a", "b"] {
             registry.push(&format!("{image}:1"), ONE, &[], &[]);
         }
-        // An image that was built here is nobody else's.
-        machine.build("FROM scratch\nLABEL a=b\n", &["-t", "mine"]);
+        // An image that was built here is nobody else's, whatever the registry has of that name.
+        let mine = name("mine");
+        machine.build("FROM scratch\nLABEL a=b\n", &["-t", &mine]);
+        registry.push("mine:1", ONE, &[], &[]);
         machine.write(
             "context/Dockerfile.web",
-            format!("FROM mine AS mine\nFROM {} AS a\nFROM {}\n", name("a"), name("b")),
+            format!("FROM {mine} AS mine\nFROM {} AS a\nFROM {}\n", name("a"), name("b")),
         );
         let update = ["update", "-f", "context/Dockerfile.web", "context"];
         let out = machine.command(&update).output().unwrap();
-        assert!(super::text(&out.stderr).contains("note: `mine:latest` is an image of this store alone"));
+        let note = format!("note: `{mine}` is an image of this store alone");
+        assert!(super::text(&out.stderr).contains(&note), "{}", super::text(&out.stderr));
         let lock = machine.path("context/Dockerfile.web.castoff.lock");
+        assert!(!fs::read_to_string(&lock).unwrap().contains(&mine));
+        // Once it is there, it can be found there.
+        machine.castoff(&["push", &mine]);
+        assert!(machine.castoff(&update).starts_with(&format!("{mine}: sha256:")));
         let first = fs::read_to_string(&lock).unwrap();
         for image in ["a", "b"] {
             registry.push(&format!("{image}:1"), TWO, &[], &[]);
