@@ -216,3 +216,37 @@ fn a_diff_tells_files_config_and_history_and_has_the_codes_of_diff() {
         assert!(times.text().contains("history"), "{}", times.text());
     });
 }
+
+// B-166, D-232: no steps run, so that the images may be for any machine.
+#[test]
+fn the_image_of_a_platform_is_explained_and_archives_are_named() {
+    let kit = Kit::new();
+    kit.write("context/x/two", "2\n");
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(3);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "in/side", &b"abc"[..]).unwrap();
+    kit.write("context/files.tar", archive.into_inner().unwrap());
+    let dockerfile = "FROM scratch AS a\nARG TARGETARCH\nCOPY x /a-$TARGETARCH\n\
+        FROM scratch\nARG TARGETARCH\nCOPY --from=a /a-$TARGETARCH/two /from-$TARGETARCH\nADD files.tar /ar/\n";
+    kit.build(dockerfile, &["-t", "two", "--platform", "linux/amd64,linux/arm64"]).succeeds();
+    for architecture in ["amd64", "arm64"] {
+        let platform = format!("linux/{architecture}");
+        let told = json(&kit, &["explain", "--files", "--platform", &platform, "two"]);
+        let files = told["files"].as_array().unwrap();
+        let of = |value: &Value| value.as_str().unwrap().to_owned();
+        let line = |file: &Value| {
+            let origin = &file["origin"];
+            format!("{} = {} {}", of(&file["path"]), of(&origin["kind"]), of(&origin["path"]))
+        };
+        let shown: Vec<String> = files.iter().map(line).collect();
+        let from = format!("/from-{architecture} = context x/two");
+        assert_eq!(shown, ["/ar/in/side = archive files.tar".to_owned(), from]);
+        let stages = told["stages"].as_array().unwrap();
+        assert_eq!(stages.len(), 2, "{stages:?}");
+        assert_eq!((stages[0]["bytes"].as_u64(), stages[1]["bytes"].as_u64()), (Some(2), Some(5)));
+        // The file of the stage is in the image under another layer.
+        assert_eq!(told["castOff"], 2);
+    }
+}
