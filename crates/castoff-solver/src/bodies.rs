@@ -15,6 +15,7 @@ use castoff_store::{LayerDiff, LayerId};
 
 mod entries;
 mod remote;
+mod vacant;
 
 use crate::World;
 use crate::driver::Messenger;
@@ -145,6 +146,7 @@ pub struct Bodies<'w> {
     /// One lock per layer, so that two steps of one build do not unpack the same base.
     pub(crate) making: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
     pub(crate) images: Mutex<Images>,
+    vacant: Mutex<HashMap<LayerId, vacant::Body>>,
 }
 
 impl<'w> Bodies<'w> {
@@ -157,6 +159,7 @@ impl<'w> Bodies<'w> {
             trees: Mutex::default(),
             making: Mutex::default(),
             images: Mutex::default(),
+            vacant: Mutex::default(),
         }
     }
 
@@ -189,6 +192,7 @@ impl<'w> Bodies<'w> {
 
     /// Returns a view of a snapshot, bottom to top. What shared caches have of it is fetched side by side.
     pub fn view(&self, layers: &[SnapshotLayer], messenger: &Messenger) -> Result<View, BodyError> {
+        let layers = &self.without_vacant(layers);
         self.fetch_remote(layers, messenger)?;
         let trees = layers.iter().map(|layer| self.tree(layer, messenger)).collect::<Result<_, _>>()?;
         Ok(View::new(trees))
@@ -201,6 +205,7 @@ impl<'w> Bodies<'w> {
         layers: &[SnapshotLayer],
         messenger: &Messenger,
     ) -> Result<Vec<PathBuf>, BodyError> {
+        let layers = &self.without_vacant(layers);
         let made = std::thread::scope(|scope| {
             let handles: Vec<_> = layers
                 .iter()

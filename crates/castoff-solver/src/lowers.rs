@@ -26,6 +26,7 @@ impl Bodies<'_> {
         if !self.makes_images() {
             return self.directories(layers, messenger);
         }
+        let layers = &self.without_vacant(layers);
         let tars: Vec<Option<Blob>> = std::thread::scope(|scope| {
             let handles: Vec<_> = layers
                 .iter()
