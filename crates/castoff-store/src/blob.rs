@@ -9,10 +9,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use castoff_oci::{Digest, Hasher};
+use castoff_oci::Digest;
 
 use crate::Store;
 use crate::file::{Action, FileError, failed, is_absent, move_into_place, sharded, touch};
+use crate::hashing::Hashing;
 
 /// A blob that the store had when it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +57,7 @@ pub struct BlobWriter {
     store: Store,
     path: PathBuf,
     file: Option<io::BufWriter<File>>,
-    hasher: Hasher,
-    size: u64,
+    hashing: Hashing,
 }
 
 impl Store {
@@ -120,7 +120,7 @@ impl Store {
             .open(&path)
             .map_err(failed(Action::Create, &path))?;
         let file = Some(io::BufWriter::with_capacity(128 * 1024, file));
-        Ok(BlobWriter { store: self.clone(), path, file, hasher: Hasher::new(), size: 0 })
+        Ok(BlobWriter { store: self.clone(), path, file, hashing: Hashing::new() })
     }
 
     /// Makes sure that a blob with these bytes is in the store.
@@ -145,7 +145,7 @@ impl Store {
 impl BlobWriter {
     /// Returns how many bytes were written so far.
     pub fn size(&self) -> u64 {
-        self.size
+        self.hashing.size()
     }
 
     /// Puts the bytes into the store. Success means that the blob is there, not that this call put it there.
@@ -153,7 +153,8 @@ impl BlobWriter {
     /// # Errors
     /// When the bytes are not those of `expected`, or cannot be written; nothing is left then.
     pub fn finish(mut self, expected: Option<Digest>) -> Result<Blob, BlobError> {
-        let digest = std::mem::take(&mut self.hasher).finish();
+        let size = self.size();
+        let digest = std::mem::replace(&mut self.hashing, Hashing::new()).finish();
         if let Some(expected) = expected
             && expected != digest
         {
@@ -167,13 +168,13 @@ impl BlobWriter {
         drop(file);
         let path = self.store.blob_path(&digest);
         move_into_place(&self.path, &path)?;
-        Ok(Blob { digest, size: self.size, path })
+        Ok(Blob { digest, size, path })
     }
 }
 
 impl fmt::Debug for BlobWriter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("BlobWriter").field("path", &self.path).field("size", &self.size).finish()
+        formatter.debug_struct("BlobWriter").field("path", &self.path).field("size", &self.size()).finish()
     }
 }
 
@@ -181,8 +182,7 @@ impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let file = self.file.as_mut().expect("only `finish` takes the file");
         let count = file.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.size += count as u64;
+        self.hashing.update(&bytes[..count]);
         Ok(count)
     }
 

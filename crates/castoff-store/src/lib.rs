@@ -51,6 +51,7 @@ mod build;
 mod cache_mount;
 mod census;
 mod file;
+mod hashing;
 mod layer;
 mod lease;
 mod lock;
