@@ -56,5 +56,7 @@ pub use tar_header::{Field, is_tar};
 pub use tar_read::{Limits, ReadOptions, TarReadError, Visit, read_tar};
 pub use tar_write::{TarOptions, TarWriteError, TarWriter};
 pub use tree::{TreeError, TreeOptions, TreeStats, read_tree, write_tree};
-pub use view::{FileIdentity, LinkGroup, Node, Resolved, Tree, TreeEntry, View, ViewError};
+pub use view::{
+    FileChanged, FileIdentity, LinkGroup, Node, OpenedFile, Resolved, Tree, TreeEntry, View, ViewError,
+};
 pub use xattr::{OWNER_XATTR, belongs_to_layer};

@@ -80,6 +80,19 @@ pub struct FileIdentity {
     pub ctime: Timestamp,
 }
 
+impl FileIdentity {
+    /// Returns whether neither data nor metadata changed at or after this time, in milliseconds since 1970.
+    pub fn rests_since(&self, ms: i64) -> bool {
+        let last = self.mtime.nanoseconds().max(self.ctime.nanoseconds());
+        last < ms.saturating_mul(1_000_000)
+    }
+}
+
+/// A file is not the one that was looked at any more; in the [`io::Error`] of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the file changed while it was read")]
+pub struct FileChanged;
+
 /// Why a view cannot be read. Paths are those of the view.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
@@ -127,6 +140,9 @@ pub enum ViewError {
         target: String,
     },
 }
+
+/// A file's entry, extended attributes included, and its data.
+pub type OpenedFile = (Entry, Box<dyn Read + Send>);
 
 type Opened = (BTreeMap<Vec<u8>, Vec<u8>>, Box<dyn Read + Send>);
 
@@ -227,18 +243,32 @@ impl View {
 
     /// Opens the data of a regular file and completes its entry, which is cheaper than one after the
     /// other.
-    pub fn open_complete(&self, node: &Node) -> Result<(Entry, Box<dyn Read + Send>), ViewError> {
+    pub fn open_complete(&self, node: &Node) -> Result<OpenedFile, ViewError> {
         let (xattrs, reader) = self.open_with(node, true)?;
         Ok((Entry { xattrs, ..node.entry.clone() }, reader))
     }
 
-    fn open_with(&self, node: &Node, with_xattrs: bool) -> Result<Opened, ViewError> {
+    /// Like [`View::open_complete`] for a file on disk that is, by its [`FileIdentity`], the one that the node was
+    /// made of; nothing for others. Reading its end fails with a [`FileChanged`] when it has changed since.
+    pub fn open_unchanged(&self, node: &Node) -> Result<Option<OpenedFile>, ViewError> {
+        let (_, tree) = self.file(node)?;
+        let Some(identity) = node.identity else { return Ok(None) };
         let path = &node.entry.path;
-        let (EntryKind::File { size }, Some(tree)) = (&node.entry.kind, self.inner.trees.get(node.tree))
-        else {
-            return Err(ViewError::NotAFile { path: shown(path) });
-        };
-        tree.open(path, &node.location, *size, with_xattrs).map_err(|error| io_error(path, error))
+        let opened = tree.open_unchanged(path, identity).map_err(|error| io_error(path, error))?;
+        Ok(opened.map(|(xattrs, reader)| (Entry { xattrs, ..node.entry.clone() }, reader)))
+    }
+
+    fn file(&self, node: &Node) -> Result<(u64, &Tree), ViewError> {
+        match (&node.entry.kind, self.inner.trees.get(node.tree)) {
+            (EntryKind::File { size }, Some(tree)) => Ok((*size, tree)),
+            _ => Err(ViewError::NotAFile { path: shown(&node.entry.path) }),
+        }
+    }
+
+    fn open_with(&self, node: &Node, with_xattrs: bool) -> Result<Opened, ViewError> {
+        let (size, tree) = self.file(node)?;
+        let path = &node.entry.path;
+        tree.open(path, &node.location, size, with_xattrs).map_err(|error| io_error(path, error))
     }
 
     /// Returns the entry of a node with its extended attributes, apart from those that overlayfs and

@@ -5,6 +5,7 @@
 //! part of a cache key; [`write`](write()) merges selections, here-documents and archives into a plan
 //! of one entry per path and streams the layer tar. No file is created, and no store is needed.
 
+mod ahead;
 mod archive;
 mod chmod;
 mod digest;
@@ -20,7 +21,7 @@ use castoff_layer::{TarReadError, TarWriteError, View, ViewError};
 use castoff_oci::Digest;
 
 pub use chmod::{ChmodError, SymbolicMode, mode_after};
-pub use digest::{content_digest, digest};
+pub use digest::{content_digests, digest};
 pub(crate) use select::same_names;
 pub use select::{RootKind, SelectOptions, Selected, SelectedRoot, Selection, select};
 pub use write::{CopyStats, write};
@@ -43,11 +44,21 @@ pub struct SourceTree<'a> {
     pub selection: &'a Selection,
     /// To whom its files belong.
     pub owners: Owners,
-    /// What [`content_digest`] returned for its files, by path, when they may change at any moment: those
-    /// that are not the same any more are refused (B-071).
-    pub digests: Option<&'a BTreeMap<Vec<u8>, Digest>>,
+    /// What its files were when they were looked at, when they may change at any moment: those that are not the
+    /// same any more are refused (B-071).
+    pub seen: Option<Seen<'a>>,
     /// Whether files that are tar archives are unpacked (D-232, D-244).
     pub unpack: bool,
+}
+
+/// What files were when they were looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What [`content_digests`] returned for them, by path.
+    pub digests: &'a BTreeMap<Vec<u8>, Digest>,
+    /// When looking began, in milliseconds since 1970. A file that had been at rest for some time by then is
+    /// believed to be the same while its [`castoff_layer::FileIdentity`] is.
+    pub began_ms: i64,
 }
 
 /// A here-document.

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::bodies::{Bodies, SnapshotLayer};
 use crate::event::{Event, Fact, Outcome, StepId};
 use crate::lookup::Pending;
+use crate::memos::Memos;
 use crate::schedule::{Action, Limits, Message, Schedule, VertexResult};
 use crate::shared_cache::{Upload, UploadQueue};
 use crate::step::StepError;
@@ -156,7 +157,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) world: &'a World,
     pub(crate) bodies: &'a Bodies<'a>,
     pub(crate) options: &'a SolveOptions,
-    pub(crate) memos: lookup::Memos,
+    pub(crate) memos: Memos,
     /// Vertices that serve as somebody's parent.
     pub(crate) parents: BTreeSet<VertexId>,
     results: Vec<OnceLock<VertexResult>>,
@@ -267,7 +268,7 @@ pub fn solve(
         world,
         bodies,
         options,
-        memos: lookup::Memos::default(),
+        memos: Memos::default(),
         parents: needed.iter().filter_map(|id| graph.vertex(*id).op.parent()).collect(),
         results: (0..graph.len()).map(|_| OnceLock::new()).collect(),
         pending: (0..graph.len()).map(|_| OnceLock::new()).collect(),

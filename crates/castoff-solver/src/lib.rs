@@ -20,6 +20,7 @@ pub mod import;
 mod lookup;
 mod lowers;
 mod machine_root;
+mod memos;
 mod miss;
 mod missing;
 pub mod origin;

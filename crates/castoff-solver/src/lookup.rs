@@ -1,8 +1,7 @@
 //! Looking a step up: its recipe, its key, the store's answer, and on a miss the reason.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
 
 use castoff_graph::pattern::IgnorePatterns;
 use castoff_graph::{
@@ -10,14 +9,15 @@ use castoff_graph::{
 };
 use castoff_layer::{Node, View};
 use castoff_oci::{Descriptor, DiffId, Digest, Hasher, ImageConfig, Manifest, Raw};
-use castoff_store::{FileMemo, Reason, RecordOutcome, StatKey};
+use castoff_store::{Reason, RecordOutcome};
 
-use crate::bodies::{SnapshotLayer, lock};
+use crate::bodies::SnapshotLayer;
 use crate::copy::{self, Owners, SelectOptions, Selection};
 use crate::driver::{Messenger, Shared};
 use crate::event::Event;
 use crate::fetch::{self, FetchError};
 use crate::machine_root;
+use crate::memos;
 use crate::miss;
 use crate::missing;
 use crate::recipe::{Known, Read, ReadPart, reads, recipe};
@@ -51,6 +51,8 @@ pub(crate) struct Pending {
     /// The files selected: for explaining a later miss, and for noticing a file of a local directory that
     /// changes before it is copied.
     pub(crate) files: ReadFiles,
+    /// When they were first looked at, in milliseconds since 1970.
+    pub(crate) began_ms: i64,
     /// What is read of local directories: its position among the selections, and the digest it had.
     pub(crate) local: Vec<(usize, Read, Digest)>,
     /// Where the key of the newest result of this step is remembered.
@@ -65,47 +67,6 @@ pub(crate) struct ReadFiles {
     pub(crate) digests: BTreeMap<Vec<u8>, Digest>,
     /// Permission bits that are not the usual ones.
     pub(crate) modes: BTreeMap<Vec<u8>, u32>,
-}
-
-/// File digests remembered between builds, one memo per local directory, loaded when first needed.
-#[derive(Default)]
-pub(crate) struct Memos(Mutex<BTreeMap<PathBuf, FileMemo>>);
-
-impl Memos {
-    /// Writes what changed. A memo that cannot be written costs time later and nothing else.
-    pub(crate) fn save(self) {
-        let memos = self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for mut memo in memos.into_values() {
-            let _costs_time_only = memo.save();
-        }
-    }
-
-    fn digest(&self, world: &World, root: &Path, view: &View, node: &Node) -> Result<Digest, StepError> {
-        let stat = node.identity.as_ref().map(|file| StatKey {
-            dev: file.device,
-            ino: file.inode,
-            size: file.size,
-            mtime_ns: file.mtime.nanoseconds(),
-            ctime_ns: file.ctime.nanoseconds(),
-            mode: node.entry.mode,
-        });
-        if let Some(stat) = &stat {
-            let mut memos = lock(&self.0);
-            let memo = memos.entry(root.to_owned()).or_insert_with(|| {
-                world.store.file_memo(Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(root.as_os_str())))
-            });
-            if let Some(digest) = memo.get(&node.entry.path, stat) {
-                return Ok(digest);
-            }
-        }
-        let digest = copy::content_digest(view, node)?;
-        if let Some(stat) = stat
-            && let Some(memo) = lock(&self.0).get_mut(root)
-        {
-            memo.insert(&node.entry.path, stat, digest);
-        }
-        Ok(digest)
-    }
 }
 
 /// Looks a vertex up.
@@ -165,6 +126,7 @@ fn look_up_source(
 fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Result<Answer, StepError> {
     let vertex = shared.graph.vertex(id);
     let op = &vertex.op;
+    let began_ms = (shared.world.clock)();
     let parent = op.parent().map(|parent| shared.result(parent).identity);
     let reads = reads(op);
     let is_local = |from: VertexId| matches!(shared.graph.vertex(from).op, Op::Source(SourceOp::Local(_)));
@@ -252,6 +214,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         definition,
         selections,
         files,
+        began_ms,
         local,
         slot,
         reason,
@@ -377,19 +340,20 @@ fn content(
         // It can be copied to a name, and not into a directory (D-236).
         selection.roots.iter_mut().for_each(|root| root.name.clear());
     }
+    let found = match local {
+        Some(local) => shared.memos.digests(shared.world, &local.path, &view, &selection)?,
+        None => memos::digests(&view, &selection)?,
+    };
     let mut file_digest = |node: &Node| -> Result<Digest, StepError> {
-        let digest = match local {
-            Some(local) => shared.memos.digest(shared.world, &local.path, &view, node)?,
-            None => copy::content_digest(&view, node)?,
-        };
-        if node.entry.mode != USUAL_MODE {
-            files.modes.insert(node.entry.path.clone(), node.entry.mode);
+        let mode = node.entry.mode;
+        if mode != USUAL_MODE {
+            files.modes.insert(node.entry.path.clone(), mode);
         }
-        files.digests.insert(node.entry.path.clone(), digest);
-        Ok(digest)
+        Ok(*found.get(&node.entry.path).expect("the digests are those of the selection"))
     };
     let owners = if local.is_some() { Owners::Root } else { Owners::Kept };
     let digest = copy::digest(&selection, &view, owners, &mut file_digest)?;
+    files.digests.extend(found);
     if let (Some(_), Op::Copy(_)) = (local, op) {
         messenger.send(Event::Status {
             step: shared.step(from),

@@ -348,3 +348,27 @@ fn a_walk_shows_what_the_layer_itself_says() {
     assert_eq!(view.tree_of(&view.lookup(b"b").unwrap().unwrap()), Some(0));
     assert_eq!(View::empty().tree_of(&View::empty().lookup(b"").unwrap().unwrap()), None);
 }
+
+#[test]
+fn a_file_that_changes_while_it_is_read_has_no_end() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a");
+    fs::write(&path, "text").unwrap();
+    let view = View::new(vec![directory(root.path())]);
+    let node = view.lookup(b"a").unwrap().unwrap();
+    let read = |change: &dyn Fn()| {
+        let (_, mut reader) = view.open_unchanged(&node).unwrap().unwrap();
+        let mut first = [0; 2];
+        reader.read_exact(&mut first).unwrap();
+        change();
+        reader.read_to_end(&mut Vec::new())
+    };
+    assert_eq!(read(&|| ()).unwrap(), 2);
+    let error = read(&|| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap()).unwrap_err();
+    assert!(error.get_ref().unwrap().is::<FileChanged>());
+    // From the start, it is another file.
+    assert!(view.open_unchanged(&node).unwrap().is_none());
+    let tar = View::new(vec![tar(&["f a text"])]);
+    let node = tar.lookup(b"a").unwrap().unwrap();
+    assert!(tar.open_unchanged(&node).unwrap().is_none());
+}

@@ -1,6 +1,6 @@
 //! One layer of a view: a directory or a tar with its index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::FileIdentity;
+use super::{FileChanged, FileIdentity};
 use crate::apply::{OpaqueXattr, Ownership};
 use crate::entry::{Entry, EntryKind, Timestamp, join, split};
 use crate::index::TarIndex;
@@ -39,9 +39,13 @@ pub struct DirectoryTree {
     root: OwnedFd,
     overlay: Option<OpaqueXattr>,
     ownership: Ownership,
-    /// The directory used last: files are looked up and opened one directory after another.
-    recent: Mutex<Option<(Vec<u8>, Arc<OwnedFd>)>>,
+    /// The directories used last, newest first: files are looked up and opened one directory after another, by
+    /// several threads.
+    recent: Mutex<VecDeque<(Vec<u8>, Arc<OwnedFd>)>>,
 }
+
+/// How many directories are held open besides the root.
+const RECENT: usize = 8;
 
 /// Where in a tree something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +165,7 @@ impl Tree {
     ) -> io::Result<(Xattrs, Box<dyn Read + Send>)> {
         match (self, location) {
             (Tree::Directory(directory), _) => {
-                let file = directory.open_file(path)?;
+                let (file, _) = directory.open_file(path)?;
                 let xattrs = if with_xattrs { read_xattrs(file.as_fd())? } else { Xattrs::new() };
                 Ok((xattrs, Box::new(file)))
             }
@@ -173,6 +177,22 @@ impl Tree {
                 Err(io::Error::from(io::ErrorKind::NotFound))
             }
         }
+    }
+
+    /// Opens a file of a directory that `expected` is of still, and loads its extended attributes. Reading its
+    /// end fails when it has changed since.
+    pub(super) fn open_unchanged(
+        &self,
+        path: &[u8],
+        expected: FileIdentity,
+    ) -> io::Result<Option<(Xattrs, Box<dyn Read + Send>)>> {
+        let Tree::Directory(directory) = self else { return Ok(None) };
+        let (file, stat) = directory.open_file(path)?;
+        if identity(&stat) != expected {
+            return Ok(None);
+        }
+        let xattrs = read_xattrs(file.as_fd())?;
+        Ok(Some((xattrs, Box::new(Unchanged { file, identity: expected }))))
     }
 
     pub(super) fn xattrs(&self, entry: &Entry, location: &Location) -> io::Result<Xattrs> {
@@ -271,7 +291,7 @@ impl DirectoryTree {
         Ok(get_xattr(directory.as_fd(), name)?.is_some_and(|value| value == b"y"))
     }
 
-    fn open_file(&self, path: &[u8]) -> io::Result<File> {
+    fn open_file(&self, path: &[u8]) -> io::Result<(File, Stat)> {
         let (parent, name) = split(path);
         let missing = || io::Error::from(Errno::NOENT);
         let directory = self.open_directory(parent)?.ok_or_else(missing)?;
@@ -282,13 +302,13 @@ impl DirectoryTree {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::other("no longer a regular file"));
         }
-        Ok(File::from(file))
+        Ok((File::from(file), stat))
     }
 
     fn xattrs(&self, entry: &Entry) -> io::Result<Xattrs> {
         // Others can neither have `user.` attributes nor be opened without consequences.
         match entry.kind {
-            EntryKind::File { .. } => read_xattrs(self.open_file(&entry.path)?.as_fd()),
+            EntryKind::File { .. } => read_xattrs(self.open_file(&entry.path)?.0.as_fd()),
             EntryKind::Directory { .. } => match self.open_directory(&entry.path)? {
                 Some(directory) => read_xattrs(directory.as_fd()),
                 None => Ok(Xattrs::new()),
@@ -305,12 +325,11 @@ impl DirectoryTree {
 
     /// Opens a directory for looking names up in it; `None` if it is not one.
     fn open_directory(&self, path: &[u8]) -> io::Result<Option<Arc<OwnedFd>>> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((known, directory)) = recent
-            && known == path
-        {
-            return Ok(Some(directory));
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, directory)) = recent.iter().find(|(known, _)| known == path) {
+            return Ok(Some(Arc::clone(directory)));
         }
+        drop(recent);
         let Some(directory) = self.open_fresh(path)?.map(Arc::new) else { return Ok(None) };
         self.set_recent(path, &directory);
         Ok(Some(directory))
@@ -318,7 +337,8 @@ impl DirectoryTree {
 
     fn set_recent(&self, path: &[u8], directory: &Arc<OwnedFd>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        *recent = Some((path.to_vec(), Arc::clone(directory)));
+        recent.truncate(RECENT - 1);
+        recent.push_front((path.to_vec(), Arc::clone(directory)));
     }
 
     fn open_fresh(&self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
@@ -366,13 +386,7 @@ impl DirectoryTree {
             FileType::RegularFile | FileType::Unknown => EntryKind::File { size: stat.st_size as u64 },
         };
         let mtime = timestamp(stat.st_mtime, stat.st_mtime_nsec);
-        let identity = FileIdentity {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size: stat.st_size as u64,
-            mtime,
-            ctime: timestamp(stat.st_ctime, stat.st_ctime_nsec),
-        };
+        let identity = identity(stat);
         let is_file = matches!(kind, EntryKind::File { .. });
         let links = (stat.st_nlink > 1 && is_file).then_some((stat.st_dev, stat.st_ino));
         let mut entry = Entry {
@@ -394,6 +408,16 @@ impl DirectoryTree {
             }
         }
         Ok(Found { entry, identity: Some(identity), links, location: Location::Directory, implied: false })
+    }
+}
+
+fn identity(stat: &Stat) -> FileIdentity {
+    FileIdentity {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        size: stat.st_size as u64,
+        mtime: timestamp(stat.st_mtime, stat.st_mtime_nsec),
+        ctime: timestamp(stat.st_ctime, stat.st_ctime_nsec),
     }
 }
 
@@ -461,6 +485,23 @@ fn list_xattrs(file: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let mut list = vec![0; XATTR_LIMIT];
     let length = rustix::fs::flistxattr(file, &mut list)?;
     Ok(names(&list[..length]))
+}
+
+/// A file that cannot be read to its end when it has changed.
+struct Unchanged {
+    file: File,
+    identity: FileIdentity,
+}
+
+impl Read for Unchanged {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        // Only the end counts: what was read before is believed by nobody who does not get there.
+        if count == 0 && !buffer.is_empty() && identity(&rustix::fs::fstat(&self.file)?) != self.identity {
+            return Err(io::Error::other(FileChanged));
+        }
+        Ok(count)
+    }
 }
 
 /// Part of a file, read from a position of its own.

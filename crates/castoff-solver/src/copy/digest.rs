@@ -1,12 +1,22 @@
 //! The content part of the cache key of what is copied (D-311, D-312).
 
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use castoff_layer::{Entry, EntryKind, Node, View};
 use castoff_oci::{Digest, Hasher};
 
 use super::select::{RootKind, Selection, size};
 use super::{CopyError, Owners, shown};
+
+/// More threads than this wait for the disk together.
+const MOST_THREADS: usize = 8;
+/// So many files, or bytes, are worth a thread.
+const MANY: usize = 64;
+const MUCH: u64 = 1 << 20;
+
+/// What one thread has digested: groups of files by their number.
+type Done = Vec<(usize, Vec<Digest>)>;
 
 /// Files are read in pieces of this size.
 const LARGE: usize = 128 * 1024;
@@ -15,8 +25,8 @@ const LARGE: usize = 128 * 1024;
 /// extended attributes and data of everything in it, under its name relative to its root.
 ///
 /// Times do not count, nor does the name or metadata of a directory of which only the contents are
-/// copied. `file_digest` returns the digest of a regular file; [`content_digest`] computes what belongs
-/// into it, and what it returned earlier may be remembered for a file that did not change.
+/// copied. `file_digest` returns the digest of a regular file, as [`content_digests`] does; what that returned
+/// earlier may be remembered for a file that did not change.
 pub fn digest<E: From<CopyError>>(
     selection: &Selection,
     view: &View,
@@ -44,8 +54,58 @@ pub fn digest<E: From<CopyError>>(
     Ok(hasher.finish())
 }
 
-/// Returns the digest of a regular file: of its data, and of its extended attributes if it has any.
-pub fn content_digest(view: &View, node: &Node) -> Result<Digest, CopyError> {
+/// Returns the digest of each regular file, in order: of its data, and of its extended attributes if it has any.
+/// Many files are read by several threads.
+pub fn content_digests(view: &View, nodes: &[&Node]) -> Result<Vec<Digest>, CopyError> {
+    let bytes: u64 = nodes.iter().map(|node| size(node)).sum();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.min(MOST_THREADS).min(nodes.len());
+    if threads < 2 || (nodes.len() < MANY && bytes < MUCH) {
+        return nodes.iter().map(|node| content_digest(view, node)).collect();
+    }
+    // Neighbours to one thread: they are in the same directory.
+    let group = (nodes.len() / (threads * 8)).clamp(1, 64);
+    let groups: Vec<&[&Node]> = nodes.chunks(group).collect();
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Done, (usize, CopyError)> {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(nodes) = groups.get(number) else { return Ok(done) };
+            match nodes.iter().map(|node| content_digest(view, node)).collect() {
+                Ok(digests) => done.push((number, digests)),
+                Err(error) => {
+                    // The others come to their end.
+                    next.store(groups.len(), Ordering::Relaxed);
+                    return Err((number, error));
+                }
+            }
+        }
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        let others = others.into_iter().map(|thread| thread.join().expect("reading files does not panic"));
+        std::iter::once(own).chain(others).collect()
+    });
+    let mut digests: Vec<Vec<Digest>> = vec![Vec::new(); groups.len()];
+    let mut first: Option<(usize, CopyError)> = None;
+    for result in results {
+        match result {
+            Ok(done) => done.into_iter().for_each(|(number, found)| digests[number] = found),
+            Err((number, error)) if first.as_ref().is_none_or(|(earlier, _)| number < *earlier) => {
+                first = Some((number, error));
+            }
+            Err(_) => {}
+        }
+    }
+    match first {
+        Some((_, error)) => Err(error),
+        None => Ok(digests.concat()),
+    }
+}
+
+pub(super) fn content_digest(view: &View, node: &Node) -> Result<Digest, CopyError> {
     let (entry, mut reader) = view.open_complete(node)?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; usize::try_from(size(node)).unwrap_or(LARGE).clamp(1, LARGE)];

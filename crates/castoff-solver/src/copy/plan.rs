@@ -156,7 +156,7 @@ impl<'a> Planner<'a> {
         self.scene.ensure_directory(&top)?;
         // Directories that the archive implies are not entries of it, which --chown is for: they are root's.
         let owner = std::mem::take(&mut self.scene.created.owner);
-        let known = source.digests.and_then(|digests| digests.get(&root.node.entry.path));
+        let known = source.seen.and_then(|seen| seen.digests.get(&root.node.entry.path));
         let archive = Archive { view: &source.view, node: &root.node, known };
         archive.plan(self.archives.len(), &top, self.options.owner, &mut self.scene)?;
         self.archives.push(archive);

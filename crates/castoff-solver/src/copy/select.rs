@@ -1,8 +1,11 @@
 //! Which files a source names (D-192..D-198, D-207, D-222..D-229).
 
+use std::thread::Scope;
+
 use castoff_graph::pattern::{DeepPattern, Glob, IgnorePatterns, clean, has_wildcard, unescape};
 use castoff_layer::{EntryKind, FileIdentity, Node, View, ViewError};
 
+use super::ahead::Ahead;
 use super::{CopyError, MissingFacts, join, shown, split};
 
 /// How [`select`] looks at a source.
@@ -63,9 +66,12 @@ pub struct Selected {
 impl Selection {
     /// Returns what tells whether the files on disk are the ones that were selected.
     pub fn identities(&self) -> impl Iterator<Item = Option<FileIdentity>> + '_ {
-        self.nodes()
-            .filter(|node| matches!(node.entry.kind, EntryKind::File { .. }))
-            .map(|node| node.identity)
+        self.regular_files().map(|node| node.identity)
+    }
+
+    /// Returns the regular files in order.
+    pub fn regular_files(&self) -> impl Iterator<Item = &Node> {
+        self.nodes().filter(|node| matches!(node.entry.kind, EntryKind::File { .. }))
     }
 
     /// Returns the sum of the sizes of all files.
@@ -277,13 +283,38 @@ impl Selector<'_> {
         wanted: &dyn Fn(&[u8]) -> Wanted,
         entries: &mut Vec<Selected>,
     ) -> Result<(), CopyError> {
+        let ahead = Ahead::new(self.view);
+        std::thread::scope(|scope| {
+            let _end = ahead.ending();
+            self.walk_with(&ahead, scope, directory, relative, wanted, entries)
+        })
+    }
+
+    fn walk_with<'s>(
+        &self,
+        ahead: &'s Ahead<'_>,
+        scope: &'s Scope<'s, '_>,
+        directory: &[u8],
+        relative: &[u8],
+        wanted: &dyn Fn(&[u8]) -> Wanted,
+        entries: &mut Vec<Selected>,
+    ) -> Result<(), CopyError> {
         let SelectOptions { ignore, exclude, .. } = *self.options;
+        let is_pruned = |path: &[u8], relative: &[u8]| {
+            ignore.is_some_and(|ignore| ignore.can_prune(path)) || exclude.can_prune(relative)
+        };
+        let enter = |path: &[u8], relative: Vec<u8>, tentative| -> Result<Level, CopyError> {
+            let listing = ahead.list(path)?;
+            let inside = listing.iter().filter(|(_, node)| is_directory(node)).filter(|(name, node)| {
+                let relative = join(&relative, name);
+                wanted(&relative).below && !is_pruned(&node.entry.path, &relative)
+            });
+            // The first is where the walk goes now.
+            ahead.announce(inside.skip(1).map(|(_, node)| node.entry.path.clone()).collect(), scope);
+            Ok(Level { rest: listing.into_iter(), relative, tentative })
+        };
         // An image may be nested deeper than a stack is: what is open is kept here.
-        let mut open = vec![Level {
-            rest: self.view.read_dir(directory)?.into_iter(),
-            relative: relative.to_vec(),
-            tentative: None,
-        }];
+        let mut open = vec![enter(directory, relative.to_vec(), None)?];
         while let Some(level) = open.last_mut() {
             let Some((name, node)) = level.rest.next() else {
                 if let Some(at) = level.tentative
@@ -305,12 +336,10 @@ impl Selector<'_> {
                 }
                 continue;
             }
-            let pruned =
-                !below || ignore.is_some_and(|ignore| ignore.can_prune(path)) || exclude.can_prune(&relative);
+            let pruned = !below || is_pruned(path, &relative);
             if !pruned {
-                let rest = self.view.read_dir(path)?.into_iter();
                 let tentative = (!selected).then_some(entries.len());
-                open.push(Level { rest, relative: relative.clone(), tentative });
+                open.push(enter(path, relative.clone(), tentative)?);
             }
             if selected || !pruned {
                 entries.push(Selected { relative, node });

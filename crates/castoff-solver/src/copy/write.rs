@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
-use castoff_layer::{Entry, EntryKind, LinkGroup, TarWriter, View};
-use castoff_oci::{Digest, Hasher};
+use castoff_layer::{Entry, EntryKind, FileChanged, LinkGroup, Node, TarWriteError, TarWriter, View};
+use castoff_oci::Hasher;
 
 use super::archive::{Archive, Members};
 use super::digest::file_digest;
 use super::plan::Planner;
 use super::scene::{Data, Planned};
-use super::{CopyError, InlineFile, SourceTree, WriteOptions, shown};
+use super::{CopyError, InlineFile, Seen, SourceTree, WriteOptions, shown};
+
+/// How long a file must have been at rest to be believed by its metadata: a change in the same tick of the clock
+/// as the last one leaves the times as they were. As the store's memo has it.
+const AT_REST_MS: i64 = 2_000;
 
 /// What a layer consists of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,8 +75,7 @@ pub fn write<W: Write>(
                     None => {}
                 }
                 let source = &sources[*source];
-                let known = source.digests.and_then(|digests| digests.get(&node.entry.path));
-                output.append_node(entry, &source.view, node, known)?;
+                output.append_node(entry, &source.view, node, source.seen)?;
             }
             Data::Archive { archive, member } => {
                 members.entry((*archive, *member)).or_default().push(path.clone());
@@ -132,17 +135,23 @@ impl<W: Write> Output<'_, W> {
         self.append(&Entry { kind, ..entry.clone() }, &mut io::empty())
     }
 
-    /// Appends what is planned as `entry` with the data and extended attributes of `node`, of which
-    /// `known` is the digest if it has to be that still.
+    /// Appends what is planned as `entry` with the data and extended attributes of `node`, which has to be what
+    /// was seen.
     fn append_node(
         &mut self,
         entry: &Entry,
         view: &View,
-        node: &castoff_layer::Node,
-        known: Option<&Digest>,
+        node: &Node,
+        seen: Option<Seen<'_>>,
     ) -> Result<(), CopyError> {
         match node.entry.kind {
             EntryKind::File { .. } => {
+                let known = seen.and_then(|seen| seen.digests.get(&node.entry.path));
+                if let (Some(seen), Some(_)) = (seen, known)
+                    && self.append_unchanged(entry, view, node, seen.began_ms)?
+                {
+                    return Ok(());
+                }
                 let (complete, mut data) = view.open_complete(node)?;
                 let entry = Entry { xattrs: complete.xattrs, ..entry.clone() };
                 let Some(known) = known else { return self.append(&entry, &mut data) };
@@ -159,6 +168,29 @@ impl<W: Write> Output<'_, W> {
                 self.append(&Entry { xattrs, ..entry.clone() }, &mut io::empty())
             }
             _ => self.append(entry, &mut io::empty()),
+        }
+    }
+
+    /// Appends a file whose metadata vouches for its data; returns whether it does.
+    fn append_unchanged(
+        &mut self,
+        entry: &Entry,
+        view: &View,
+        node: &Node,
+        seen_ms: i64,
+    ) -> Result<bool, CopyError> {
+        if !node.identity.is_some_and(|file| file.rests_since(seen_ms - AT_REST_MS)) {
+            return Ok(false);
+        }
+        let Some((complete, mut data)) = view.open_unchanged(node)? else { return Ok(false) };
+        let entry = Entry { xattrs: complete.xattrs, ..entry.clone() };
+        match self.append(&entry, &mut data) {
+            Err(CopyError::Write(TarWriteError::Data { source, .. }))
+                if source.get_ref().is_some_and(|inner| inner.is::<FileChanged>()) =>
+            {
+                Err(CopyError::Changed { path: shown(&node.entry.path) })
+            }
+            other => other.map(|()| true),
         }
     }
 }

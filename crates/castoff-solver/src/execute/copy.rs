@@ -4,7 +4,7 @@ use castoff_graph::{CopyKind, CopyOp, CopySource, Op, SourceOp, VertexId};
 use castoff_layer::{TarOptions, Timestamp};
 use castoff_store::LayerId;
 
-use crate::copy::{self, InlineFile, Owners, SourceTree, WriteOptions};
+use crate::copy::{self, InlineFile, Owners, Seen, SourceTree, WriteOptions};
 use crate::driver::{Messenger, Shared};
 use crate::fetch::write_layer;
 use crate::passwd;
@@ -36,7 +36,8 @@ pub(super) fn copy(
                     view: shared.bodies.view(&shared.layers(*from)?, messenger)?,
                     selection: selections.next().expect("each source has a selection"),
                     owners: if local { Owners::Root } else { Owners::Kept },
-                    digests: local.then_some(&pending.files.digests),
+                    seen: local
+                        .then_some(Seen { digests: &pending.files.digests, began_ms: pending.began_ms }),
                     unpack: unpack(op.kind, source),
                 });
             }

@@ -49,8 +49,7 @@ pub fn tree(world: &World, blob: &Digest) -> Result<DiffId, FetchError> {
     let nothing = IgnorePatterns::default();
     let options = SelectOptions { parents: false, exclude: &nothing, ignore: None, literal: true };
     let selection = copy::select(&view, &name.to_string_lossy(), &options)?;
-    let source =
-        SourceTree { view, selection: &selection, owners: Owners::Kept, digests: None, unpack: true };
+    let source = SourceTree { view, selection: &selection, owners: Owners::Kept, seen: None, unpack: true };
     let layer = write(world, source).map_err(|error| match error {
         // The blob's name says nothing.
         FetchError::Copy(CopyError::Archive { source, .. }) => FetchError::Archive(source),
@@ -70,8 +69,7 @@ pub fn filtered(world: &World, layer: DiffId, ignore: &IgnorePatterns) -> Result
     let nothing = IgnorePatterns::default();
     let options = SelectOptions { parents: false, exclude: &nothing, ignore: Some(ignore), literal: true };
     let selection = copy::select(&view, ".", &options)?;
-    let source =
-        SourceTree { view, selection: &selection, owners: Owners::Kept, digests: None, unpack: false };
+    let source = SourceTree { view, selection: &selection, owners: Owners::Kept, seen: None, unpack: false };
     write(world, source)?.diff_id().ok_or(FetchError::Gone(layer.0))
 }
 

@@ -218,7 +218,7 @@ fn layer(world: &World, source: &GitSource, checkout: &Path, time: i64) -> Resul
         mtime: Timestamp { seconds: time, nanos: 0 },
     };
     let sources =
-        [SourceTree { view, selection: &selection, owners: Owners::Root, digests: None, unpack: false }];
+        [SourceTree { view, selection: &selection, owners: Owners::Root, seen: None, unpack: false }];
     let clamp_mtime = (source.mtime == GitTime::Commit).then_some(time);
     write_layer(&world.store, TarOptions { clamp_mtime }, |tar| {
         copy::write(&View::empty(), &sources, &[], "/", &options, tar)?;

@@ -11,11 +11,12 @@ use castoff_layer::{Entry, EntryKind, Ownership, TarIndex, TarOptions, TarWriter
 use castoff_oci::Digest;
 use castoff_solver::copy::{
     CopyError, CopyStats, InlineFile, MissingFacts, Owners, SelectOptions, Selection, SourceTree,
-    WriteOptions, content_digest, digest, select, write,
+    WriteOptions, content_digests, digest, select, write,
 };
 use tempfile::TempDir;
 
 mod archive;
+mod reading;
 
 /// The time of what is created.
 const NOW: Timestamp = Timestamp { seconds: 1_000, nanos: 0 };
@@ -135,7 +136,7 @@ impl Copy<'_> {
                 view: source.clone(),
                 selection,
                 owners: self.owners,
-                digests: None,
+                seen: None,
                 unpack: self.unpack,
             })
             .collect();
@@ -706,7 +707,7 @@ fn read_all(file: &File) -> Vec<u8> {
 fn digest_of(copy: &Copy<'_>, root: &TempDir) -> Digest {
     let view = view(root);
     let selection = copy.select(&view).unwrap().remove(0);
-    let mut file = |node: &castoff_layer::Node| content_digest(&view, node);
+    let mut file = |node: &castoff_layer::Node| Ok::<_, CopyError>(content_digests(&view, &[node])?[0]);
     digest::<CopyError>(&selection, &view, copy.owners, &mut file).unwrap()
 }
 
