@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::command::{self, capture, run};
+use crate::dist;
 
 /// A binary, the directory it works in, and who runs it.
 pub struct Castoff {
@@ -49,7 +50,7 @@ impl Castoff {
 
     /// The same as it is shipped: the binary that `CASTOFF` names, or the workspace's own, optimised.
     pub fn release_at(directory: &Path, user: Option<String>) -> Result<Castoff> {
-        let binary = locate("release", &["build", "--quiet", "--release", "--package", "castoff"])?;
+        let binary = locate(dist::build)?;
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot create `{}`", directory.display()))?;
         if let Some(user) = &user {
@@ -132,18 +133,19 @@ impl Castoff {
 }
 
 fn locate_binary() -> Result<PathBuf> {
-    locate("debug", &["build", "--quiet", "--package", "castoff"])
+    locate(|| {
+        let build = ["build", "--quiet", "--package", "castoff"];
+        run(Command::new("cargo").args(build).current_dir(command::repository()))?;
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        Ok(command::repository().join(target).join("debug/castoff"))
+    })
 }
 
-/// Returns the binary that `CASTOFF` names, or builds the workspace's own with cargo.
-fn locate(profile: &str, build: &[&str]) -> Result<PathBuf> {
+/// Returns the binary that `CASTOFF` names, or the workspace's own, built.
+fn locate(build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
     let binary = match std::env::var_os("CASTOFF") {
         Some(path) => PathBuf::from(path),
-        None => {
-            run(Command::new("cargo").args(build).current_dir(command::repository()))?;
-            let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-            command::repository().join(target).join(profile).join("castoff")
-        }
+        None => build()?,
     };
     if !binary.is_file() {
         bail!("there is no castoff binary at `{}`", binary.display());

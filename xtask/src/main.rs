@@ -3,7 +3,7 @@
 //! `cargo xtask setup` installs what the tests need, `foreign` fetches programs of another architecture
 //! for them, `tidy` checks the shape of the workspace, `bases`
 //! makes stand-ins for base images, `e2e` builds and runs the examples, `demo` compares their sizes,
-//! `fuzz` looks for inputs that break parsers, `ci` does everything.
+//! `fuzz` looks for inputs that break parsers, `dist` builds what is shipped, `ci` does everything.
 
 mod bases;
 mod bench;
@@ -13,6 +13,7 @@ mod ci;
 mod command;
 mod demo;
 mod differential;
+mod dist;
 mod docs;
 mod e2e;
 mod examples;
@@ -36,6 +37,7 @@ usage: cargo xtask COMMAND
   e2e [NAME..]     build, start and question the examples (all, or the named ones)
   e2e-unprivileged build them as an ordinary user, from a copy (as root)
   demo [NAME..]    print the examples' sizes, one stage against many
+  dist             build the program as it is shipped: optimised, static, one file
   differential     compare castoff's images with docker's and buildah's (as root); --help says more
   docs             write what is generated in docs/
   bench            measure castoff beside other builders and the bare work (as root); --help says more
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         "e2e-unprivileged" => ci::unprivileged(),
         "demo" => demo::main(rest),
         "differential" => differential::main(rest),
+        "dist" => dist::main(),
         "docs" => docs::main(),
         "bench" => bench::main(rest),
         "fuzz" => fuzz::main(rest),

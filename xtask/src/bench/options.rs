@@ -65,7 +65,7 @@ usage: cargo xtask bench [growth|instructions] [OPTION..]
   --publish              write docs/benchmarks.svg and the table of docs/benchmarks.md anew
   --bless                instructions: write the numbers to compare with
 
-CASTOFF names the castoff binary (default: target/release/castoff, built first).";
+CASTOFF names the castoff binary (default: that of `cargo xtask dist`, built first).";
 
 impl Options {
     pub(super) fn parse(arguments: &[String]) -> Result<Options> {
