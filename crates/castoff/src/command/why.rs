@@ -299,7 +299,7 @@ fn digest_now(file: &ContextFile) -> anyhow::Result<Option<Digest>> {
     let path = castoff_graph::pattern::clean(Path::new(&file.relative).as_os_str().as_bytes());
     match view.lookup(&path)? {
         Some(node) if matches!(node.entry.kind, castoff_layer::EntryKind::File { .. }) => {
-            Ok(Some(castoff_solver::copy::content_digest(&view, &node)?))
+            Ok(castoff_solver::copy::content_digests(&view, &[&node])?.pop())
         }
         _ => Ok(None),
     }
