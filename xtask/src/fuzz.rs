@@ -30,6 +30,8 @@ const TARGETS: &[Target] = &[
     Target { name: "lowering", longest: 4096, words: true },
     Target { name: "reference", longest: 256, words: false },
     Target { name: "tar", longest: 16384, words: false },
+    Target { name: "packages", longest: 32768, words: false },
+    Target { name: "images", longest: 4096, words: false },
 ];
 
 /// What makes LLVM count the edges and compare the operands of every comparison.
@@ -124,7 +126,9 @@ fn fuzz(target: &Target, binary: &Path, place: &Path, seconds: u64) -> Result<()
     let corpus = place.join("corpus").join(target.name);
     let seeds = place.join("seeds").join(target.name);
     let findings = place.join("findings").join(target.name);
-    for directory in [&corpus, &seeds, &findings] {
+    // What a target writes, and leaves behind when it is stopped.
+    let scratch = place.join("scratch").join(format!("{}-{}", target.name, std::process::id()));
+    for directory in [&corpus, &seeds, &findings, &scratch] {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot create `{}`", directory.display()))?;
     }
@@ -144,8 +148,10 @@ fn fuzz(target: &Target, binary: &Path, place: &Path, seconds: u64) -> Result<()
         command.arg(words);
     }
     // New inputs go to the first directory, the others are only read.
-    command.arg(&corpus).arg(&seeds);
-    if let Err(error) = run(&mut command) {
+    command.arg(&corpus).arg(&seeds).env("TMPDIR", &scratch);
+    let ran = run(&mut command);
+    std::fs::remove_dir_all(&scratch).with_context(|| format!("cannot remove `{}`", scratch.display()))?;
+    if let Err(error) = ran {
         bail!("{error}\nthe input is in {}; give it to the binary to see it again", findings.display());
     }
     Ok(())
