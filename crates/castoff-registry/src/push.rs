@@ -17,8 +17,8 @@ use crate::transport::{Payload, Request};
 use crate::upload::Upload;
 use crate::url;
 
-/// More tags than this are not listed; a registry that sends more has no end.
-const TAG_LIMIT: usize = 1_000_000;
+/// A registry that sends more about tags has no end.
+const TAGS_LIMIT: u64 = 64 << 20;
 
 /// A blob to be pushed.
 pub struct Push<'a> {
@@ -128,10 +128,11 @@ impl Client {
     /// Returns the tags of the reference's repository, in the order of the registry.
     ///
     /// # Errors
-    /// When the registry does not tell.
+    /// When the registry does not tell, or does not stop telling.
     pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, RegistryError> {
         let endpoint = self.0.registry(reference)?;
         let mut tags: Vec<String> = Vec::new();
+        let mut left = TAGS_LIMIT;
         let mut path = Some("tags/list".to_owned());
         while let Some(this) = path.take() {
             let request = Request { accept: "application/json", ..Request::new(Method::GET) };
@@ -140,13 +141,18 @@ impl Client {
                 &endpoint,
                 &question,
                 &mut Payload::Nothing,
-                &mut |uri, response| tag_page(&url::shown(uri), response),
+                &mut |uri, response| {
+                    let url = url::shown(uri);
+                    let (page, next, size) = tag_page(&url, response)?;
+                    left =
+                        left.checked_sub(size).ok_or(RegistryError::TooLarge { url, limit: TAGS_LIMIT })?;
+                    Ok((page, next))
+                },
                 false,
             )?;
             let (page, next) = answer;
-            let more = !page.is_empty() && tags.len() < TAG_LIMIT;
+            path = next.filter(|_| !page.is_empty()).map(|query| format!("tags/list?{query}"));
             tags.extend(page);
-            path = next.filter(|_| more).map(|query| format!("tags/list?{query}"));
         }
         Ok(tags)
     }
@@ -179,8 +185,11 @@ struct TagPage {
     tags: Option<Vec<String>>,
 }
 
-/// Returns the tags of a page and the query of the next one.
-fn tag_page(url: &str, response: Response<Body>) -> Result<(Vec<String>, Option<String>), RegistryError> {
+/// Returns the tags of a page, the query of the next one, and the size of the page in bytes.
+fn tag_page(
+    url: &str,
+    response: Response<Body>,
+) -> Result<(Vec<String>, Option<String>, u64), RegistryError> {
     let link =
         header(&response, "link").filter(|link| link.contains("rel=\"next\"") || link.contains("rel=next"));
     let address = link.and_then(|link| link.split_once('<')?.1.split_once('>')).map(|(address, _)| address);
@@ -193,5 +202,5 @@ fn tag_page(url: &str, response: Response<Body>) -> Result<(Vec<String>, Option<
     }
     let page: TagPage = serde_json::from_slice(&bytes)
         .map_err(|cause| RegistryError::Body { url: url.to_owned(), cause: cause.into() })?;
-    Ok((page.tags.unwrap_or_default(), next))
+    Ok((page.tags.unwrap_or_default(), next, bytes.len() as u64))
 }

@@ -414,3 +414,14 @@ fn tags_are_listed_page_by_page() {
     let none = format!("{}/none", server.host()).parse().unwrap();
     assert_eq!(client().tags(&none).unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn a_list_of_tags_without_an_end_is_refused() {
+    let page = format!(r#"{{"tags":["{}"]}}"#, "x".repeat(3 << 20));
+    let server = Server::start(move |_| {
+        Answer::ok(page.as_str()).with("Link", "</v2/x/tags/list?last=x>; rel=\"next\"")
+    });
+    let error = client().tags(&server.reference("")).unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+    assert_eq!(server.requests().len(), 22);
+}
