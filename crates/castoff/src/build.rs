@@ -53,7 +53,7 @@ pub struct Built {
     pub warnings: Vec<Diagnostic>,
     /// Whether the images can start.
     pub start: Vec<StartFindings>,
-    /// Whether secrets got out, when somebody looked.
+    /// What was found of secrets, when somebody looked.
     pub proof: Option<Proof>,
     /// The Dockerfile, for showing them.
     pub dockerfile: DockerfileText,
@@ -93,7 +93,7 @@ pub enum BuildError {
     #[error("the image cannot start")]
     CannotStart(Vec<StartFindings>),
     /// A secret is in what the build would give away.
-    #[error("secrets got out")]
+    #[error("a secret is in what the build gives away")]
     Leak(Box<Proof>),
     /// Something looks like a token, and it was required that nothing does.
     #[error("something looks like a secret")]
@@ -286,17 +286,20 @@ fn solve_and_export(
     let mut own =
         Internal { next: planned.next_step + planned.plan.graph.len() as u32, ..Internal::default() };
     let proof = match &planned.prover {
-        Some(prover) => Some(own.work("looking for secrets in the result", events, |_| {
-            prove::result(prover, request, planned, &solved, world, bodies)
-        })?),
-        None => None,
-    };
-    let proof = match proof {
-        Some(proof) if !proof.leaks.is_empty() => return Err(BuildError::Leak(Box::new(proof))),
-        Some(proof) if request.require_no_secrets && proof.has_tokens() => {
-            return Err(BuildError::LooksLikeSecrets(Box::new(proof)));
+        Some(prover) => {
+            let proof = own.work("looking for secrets in the result", events, |_| {
+                let proof = prove::result(prover, request, planned, &solved, world, bodies)?;
+                if !proof.leaks.is_empty() {
+                    return Err(BuildError::Leak(Box::new(proof)).into());
+                }
+                if request.require_no_secrets && proof.has_tokens() {
+                    return Err(BuildError::LooksLikeSecrets(Box::new(proof)).into());
+                }
+                Ok(proof)
+            });
+            Some(proof.map_err(|error| error.downcast().unwrap_or_else(BuildError::Other))?)
         }
-        proof => proof,
+        None => None,
     };
     let outputs = export::outputs(request, planned, &solved, world, bodies, StepId(own.next), events)?;
     Ok(Made { outputs, start, proof })

@@ -46,7 +46,7 @@ impl Proof {
 pub fn text(proof: &Proof) -> String {
     let mut text = String::new();
     if !proof.leaks.is_empty() {
-        text.push_str("\n secrets got out:\n");
+        text.push_str("\n secrets are in what the build gives away:\n");
         for found in &proof.leaks {
             let _infallible = writeln!(text, " - {}", found.what);
             place(found, &mut text);
