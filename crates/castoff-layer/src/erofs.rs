@@ -266,11 +266,11 @@ impl Image {
                 entry[..8].copy_from_slice(&(target.place as u64 / SLOT as u64).to_le_bytes());
                 entry[8..10].copy_from_slice(&(name_offset as u16).to_le_bytes());
                 entry[10] = target.kind().1;
-                self.bytes.extend(entry);
+                self.bytes.extend_from_slice(&entry);
                 name_offset += name.len();
             }
             for (name, _) in block {
-                self.bytes.extend(name);
+                self.bytes.extend_from_slice(name);
             }
             rest = later;
             if !rest.is_empty() {
@@ -290,7 +290,7 @@ impl Image {
             {
                 let target = target.clone();
                 self.nodes[number].blocks = (self.block()?, target.len() as u64);
-                self.bytes.extend(target);
+                self.bytes.extend_from_slice(&target);
                 self.pad();
             }
         }
@@ -316,35 +316,35 @@ impl Image {
                 EntryKind::Hardlink { .. } => unreachable!("hard links have no inode of their own"),
             };
             let mut inode = Vec::with_capacity(INODE + node.xattrs.len() + 16);
-            inode.extend((1 | (layout << 1)).to_le_bytes());
+            inode.extend_from_slice(&(1 | (layout << 1)).to_le_bytes());
             let words = match node.xattrs.len() {
                 0 => 0,
                 length => u16::try_from((length - XATTR_HEADER) / 4 + 1).map_err(|_| too_large())?,
             };
-            inode.extend(words.to_le_bytes());
-            inode.extend((node.kind().0 | (node.entry.mode as u16 & 0o7777)).to_le_bytes());
-            inode.extend([0; 2]);
-            inode.extend(size.to_le_bytes());
-            inode.extend(union.to_le_bytes());
-            inode.extend((number as u32 + 1).to_le_bytes());
-            inode.extend(node.entry.uid.to_le_bytes());
-            inode.extend(node.entry.gid.to_le_bytes());
-            inode.extend(node.entry.mtime.seconds.to_le_bytes());
-            inode.extend(node.entry.mtime.nanos.to_le_bytes());
-            inode.extend(node.names.max(1).to_le_bytes());
-            inode.extend([0; 16]);
-            inode.extend(&node.xattrs);
+            inode.extend_from_slice(&words.to_le_bytes());
+            inode.extend_from_slice(&(node.kind().0 | (node.entry.mode as u16 & 0o7777)).to_le_bytes());
+            inode.extend_from_slice(&[0; 2]);
+            inode.extend_from_slice(&size.to_le_bytes());
+            inode.extend_from_slice(&union.to_le_bytes());
+            inode.extend_from_slice(&(number as u32 + 1).to_le_bytes());
+            inode.extend_from_slice(&node.entry.uid.to_le_bytes());
+            inode.extend_from_slice(&node.entry.gid.to_le_bytes());
+            inode.extend_from_slice(&node.entry.mtime.seconds.to_le_bytes());
+            inode.extend_from_slice(&node.entry.mtime.nanos.to_le_bytes());
+            inode.extend_from_slice(&node.names.max(1).to_le_bytes());
+            inode.extend_from_slice(&[0; 16]);
+            inode.extend_from_slice(&node.xattrs);
             if node.inline() > 0
                 && let EntryKind::Symlink { target } = &node.entry.kind
             {
-                inode.extend(target);
+                inode.extend_from_slice(target);
             }
             if layout == CHUNK_BASED {
                 inode.resize(inode.len().next_multiple_of(CHUNK_INDEX), 0);
                 let block = u32::try_from(node.offset / BLOCK as u64).map_err(|_| too_large())?;
-                inode.extend([0, 0]);
-                inode.extend(TAR_DEVICE.to_le_bytes());
-                inode.extend(block.to_le_bytes());
+                inode.extend_from_slice(&[0, 0]);
+                inode.extend_from_slice(&TAR_DEVICE.to_le_bytes());
+                inode.extend_from_slice(&block.to_le_bytes());
             }
             self.bytes[node.place..node.place + inode.len()].copy_from_slice(&inode);
         }
@@ -357,24 +357,24 @@ impl Image {
             .map_err(|_| ErofsError::TooLarge { path: "/".to_owned() })?;
         let root = (self.nodes[0].place / SLOT) as u16;
         let mut block = Vec::with_capacity(128);
-        block.extend(MAGIC.to_le_bytes());
+        block.extend_from_slice(&MAGIC.to_le_bytes());
         // No checksum.
-        block.extend(0_u32.to_le_bytes());
-        block.extend(COMPAT_MTIME.to_le_bytes());
-        block.extend([BLOCK_BITS, 0]);
-        block.extend(root.to_le_bytes());
-        block.extend((self.nodes.len() as u64).to_le_bytes());
+        block.extend_from_slice(&0_u32.to_le_bytes());
+        block.extend_from_slice(&COMPAT_MTIME.to_le_bytes());
+        block.extend_from_slice(&[BLOCK_BITS, 0]);
+        block.extend_from_slice(&root.to_le_bytes());
+        block.extend_from_slice(&(self.nodes.len() as u64).to_le_bytes());
         // The time of compact inodes, of which there are none.
-        block.extend([0; 12]);
-        block.extend(blocks.to_le_bytes());
+        block.extend_from_slice(&[0; 12]);
+        block.extend_from_slice(&blocks.to_le_bytes());
         // Inodes are numbered from the start of the image, and no attributes are shared.
-        block.extend([0; 8]);
+        block.extend_from_slice(&[0; 8]);
         // No identity and no name.
-        block.extend([0; 32]);
-        block.extend((INCOMPAT_CHUNKED_FILE | INCOMPAT_DEVICE_TABLE).to_le_bytes());
-        block.extend(0_u16.to_le_bytes());
-        block.extend(1_u16.to_le_bytes());
-        block.extend(((DEVICE_SLOT / 128) as u16).to_le_bytes());
+        block.extend_from_slice(&[0; 32]);
+        block.extend_from_slice(&(INCOMPAT_CHUNKED_FILE | INCOMPAT_DEVICE_TABLE).to_le_bytes());
+        block.extend_from_slice(&0_u16.to_le_bytes());
+        block.extend_from_slice(&1_u16.to_le_bytes());
+        block.extend_from_slice(&((DEVICE_SLOT / 128) as u16).to_le_bytes());
         self.bytes[SUPERBLOCK..SUPERBLOCK + block.len()].copy_from_slice(&block);
         // After a tag of 64 bytes.
         self.bytes[DEVICE_SLOT + 64..DEVICE_SLOT + 68].copy_from_slice(&tar_blocks.to_le_bytes());
