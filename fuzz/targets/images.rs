@@ -105,6 +105,7 @@ fn world(store: &Path) -> World {
         shared_caches: Default::default(),
         locals: Default::default(),
         secrets: Default::default(),
+        guard: None,
         git: Default::default(),
         agents: Default::default(),
         search_path: Default::default(),
