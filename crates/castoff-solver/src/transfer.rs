@@ -287,14 +287,7 @@ pub fn gather(
     if let Some(wanted) = platform {
         root = of_platform(world, place, &root, wanted)?;
     }
-    let pack = Pack {
-        root: root.clone(),
-        images: Vec::new(),
-        documents: Default::default(),
-        manifests: Vec::new(),
-        blobs: Default::default(),
-        created: None,
-    };
+    let pack = Pack::of(root.clone());
     let mut gatherer = Gatherer { world, place, pack, seen: BTreeSet::new(), left: DOCUMENTS_LIMIT };
     if !gatherer.add(&root, 0)? {
         return Err(TransferError::Missing(root.digest));

@@ -21,7 +21,7 @@ pub(super) struct Log<'s> {
     tail_limit: usize,
     /// Bytes that came after the head.
     beyond: u64,
-    failed: Option<std::io::Error>,
+    failed: Option<LogError>,
 }
 
 impl<'s> Log<'s> {
@@ -35,16 +35,22 @@ impl<'s> Log<'s> {
     }
 
     /// Adds what the step printed. An error comes up at the end: a step is not stopped for its log.
-    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        if self.writer.is_none() {
-            self.writer = Some(self.store.blob_writer()?);
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        if self.failed.is_none()
+            && let Err(error) = self.try_add(bytes)
+        {
+            self.failed = Some(error);
         }
-        let writer = self.writer.as_mut().expect("made above");
+    }
+
+    fn try_add(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            empty => empty.insert(self.store.blob_writer()?),
+        };
         let room = usize::try_from(self.head.saturating_sub(writer.size())).unwrap_or(usize::MAX);
         let (head, rest) = bytes.split_at(room.min(bytes.len()));
-        if let Err(error) = writer.write_all(head) {
-            self.failed.get_or_insert(error);
-        }
+        writer.write_all(head).map_err(LogError::Write)?;
         self.beyond += rest.len() as u64;
         self.tail.extend(&rest[rest.len().saturating_sub(self.tail_limit)..]);
         let surplus = self.tail.len().saturating_sub(self.tail_limit);
@@ -54,10 +60,10 @@ impl<'s> Log<'s> {
 
     /// Puts the log into the store; one in which nothing is is none.
     pub(super) fn finish(mut self) -> Result<Option<Digest>, LogError> {
-        let Some(mut writer) = self.writer.take() else { return Ok(None) };
         if let Some(error) = self.failed {
-            return Err(LogError::Write(error));
+            return Err(error);
         }
+        let Some(mut writer) = self.writer.take() else { return Ok(None) };
         let left_out = self.beyond - self.tail.len() as u64;
         if left_out > 0 {
             write!(writer, "\n[castoff: {left_out} bytes of this log are left out here]\n")
@@ -91,7 +97,7 @@ mod tests {
         let store = Store::open(directory.path(), &Boot { boot_id: "b".to_owned() }).unwrap();
         let mut log = Log::with_bounds(&store, 6, 4);
         for piece in pieces {
-            log.add(piece.as_bytes()).unwrap();
+            log.add(piece.as_bytes());
         }
         let digest = log.finish().unwrap();
         let text =

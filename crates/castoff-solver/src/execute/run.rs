@@ -168,16 +168,13 @@ pub(super) fn run(
 
     let step = shared.step(id);
     let mut log = Log::new(&world.store);
-    let mut log_failed = None;
     let mut redactors =
         [Redactor::new(prepared.secrets.iter().cloned()), Redactor::new(prepared.secrets.iter().cloned())];
     let mut show = |stream: OutputStream, bytes: Vec<u8>| {
         if bytes.is_empty() {
             return;
         }
-        if let Err(error) = log.add(&bytes) {
-            log_failed.get_or_insert(error);
-        }
+        log.add(&bytes);
         messenger.send(Event::Output { step, stream, bytes });
     };
     let began_ms = (world.clock)();
@@ -195,10 +192,7 @@ pub(super) fn run(
     let [mut stdout, mut stderr] = redactors;
     show(OutputStream::Stdout, stdout.finish());
     show(OutputStream::Stderr, stderr.finish());
-    let log = match log_failed {
-        None => log.finish(),
-        Some(error) => Err(error.into()),
-    };
+    let log = log.finish();
     // Before anything refers to it: what is cached of a step that leaked would leak again.
     if let Some(guard) = world.guard.as_ref().filter(|_| !matches!(exit.status, Status::Cancelled)) {
         if let Ok(Some(digest)) = &log

@@ -232,6 +232,18 @@ pub fn pack(images: &ImageSet, options: &PackOptions, source: PackSource<'_>) ->
 }
 
 impl Pack {
+    /// Returns a pack in which nothing is yet.
+    pub(crate) fn of(root: Descriptor) -> Pack {
+        Pack {
+            root,
+            images: Vec::new(),
+            documents: BTreeMap::new(),
+            manifests: Vec::new(),
+            blobs: BTreeMap::new(),
+            created: None,
+        }
+    }
+
     /// Puts the documents into the store, so that a name may stand for the pack's root.
     ///
     /// # Errors

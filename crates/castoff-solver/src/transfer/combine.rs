@@ -81,14 +81,7 @@ pub fn combine(world: &World, parts: &[Part], options: CombineOptions<'_>) -> Re
     let index = Raw::new(index);
     let media_type = index.value().media_type.clone().expect("it was just set");
     let root = Descriptor::new(media_type.clone(), index.digest(), index.bytes().len() as u64);
-    let mut pack = Pack {
-        root: root.clone(),
-        images: Vec::new(),
-        documents: Default::default(),
-        manifests: Vec::new(),
-        blobs: Default::default(),
-        created: None,
-    };
+    let mut pack = Pack::of(root.clone());
     for (entry, place) in &entries {
         let part = gather(world, place, entry, None)?;
         let new =
