@@ -107,14 +107,14 @@ fn a_stage_begins_with_all_of_its_base_stage() {
 #[test]
 fn paths_of_another_stage_begin_at_its_root() {
     with_steps(|kit| {
-        let dockerfile = "FROM busybox AS made\nWORKDIR /work\nRUN echo inner > name && echo outer > /name && mkdir -p /work/work && echo deep > work/name\n\
+        let dockerfile = "FROM busybox AS made\nWORKDIR /jobs\nRUN echo inner > name && echo outer > /name && mkdir -p /jobs/jobs && echo deep > jobs/name\n\
             FROM scratch\nWORKDIR /here\nCOPY --from=made name relative\nCOPY --from=made /name absolute\n\
-            COPY --from=made work/name ./work/\nCOPY --from=made ../../name up\nCOPY --from=0 wor?/na* matched\n";
+            COPY --from=made jobs/name ./jobs/\nCOPY --from=made ../../name up\nCOPY --from=0 job?/na* matched\n";
         let files = kit.files(dockerfile, &[]);
         for (path, content) in [
             ("here/relative", "outer\n"),
             ("here/absolute", "outer\n"),
-            ("here/work/name", "inner\n"),
+            ("here/jobs/name", "inner\n"),
             ("here/up", "outer\n"),
             ("here/matched", "inner\n"),
         ] {
