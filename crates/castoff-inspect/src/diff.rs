@@ -4,20 +4,20 @@ mod config;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use castoff_layer::{Entry, EntryKind, Node, View, ViewError};
 
 pub use config::{ConfigChange, config_changes};
 
-/// Two file systems to compare.
+/// Two file systems to compare. What is in the trees at the bottom that are the very same in both is not compared byte by
+/// byte.
 #[derive(Debug, Clone, Copy)]
 pub struct Comparison<'a> {
     /// The one before.
     pub before: &'a View,
     /// The one after.
     pub after: &'a View,
-    /// How many layers, from the bottom, are the same layers in both. What is in them is not compared byte by byte.
-    pub shared: usize,
     /// Whether modification times count.
     pub times: bool,
 }
@@ -133,8 +133,7 @@ impl Comparison<'_> {
     }
 
     fn aspects(&self, before: &Node, after: &Node) -> Result<Vec<Aspect>, ViewError> {
-        let tree = self.before.tree_of(before);
-        if tree.is_some_and(|tree| tree < self.shared) && tree == self.after.tree_of(after) {
+        if self.is_shared(before, after) {
             return Ok(Vec::new());
         }
         let (one, other) = (&before.entry, &after.entry);
@@ -172,21 +171,53 @@ impl Comparison<'_> {
         Ok(aspects)
     }
 
-    fn same_bytes(&self, before: &Node, after: &Node) -> Result<bool, ViewError> {
-        if before.identity.is_some() && before.identity == after.identity {
-            return Ok(true);
+    /// Whether both are in one tree, which is as far up in both.
+    fn is_shared(&self, before: &Node, after: &Node) -> bool {
+        let tree = self.before.tree_of(before);
+        let tree = tree.filter(|tree| Some(*tree) == self.after.tree_of(after));
+        let Some(tree) = tree else { return false };
+        let pair = self.before.trees().nth(tree).zip(self.after.trees().nth(tree));
+        pair.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// Returns the first byte, from 0, at which the files at a path differ, or at which one of them ends; `None` when they
+    /// do not differ, or one is no file.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn first_difference(&self, path: &[u8]) -> Result<Option<u64>, ViewError> {
+        let is_file = |node: &Node| matches!(kind_name(&node.entry.kind), "file");
+        let (before, after) = (self.before.lookup(path)?, self.after.lookup(path)?);
+        match (before.filter(is_file), after.filter(is_file)) {
+            (Some(before), Some(after)) => self.difference(&before, &after),
+            _ => Ok(None),
         }
+    }
+
+    fn same_bytes(&self, before: &Node, after: &Node) -> Result<bool, ViewError> {
+        Ok(self.difference(before, after)?.is_none())
+    }
+
+    fn difference(&self, before: &Node, after: &Node) -> Result<Option<u64>, ViewError> {
+        if before.identity.is_some() && before.identity == after.identity {
+            return Ok(None);
+        }
+        let mut offset = 0;
         let (mut one, mut other) = (self.before.open(before)?, self.after.open(after)?);
         let (mut left, mut right) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
         let failed =
             |source| ViewError::Io { path: String::from_utf8_lossy(&before.entry.path).into_owned(), source };
         loop {
             let count = fill(&mut *one, &mut left).map_err(failed)?;
-            if fill(&mut *other, &mut right).map_err(failed)? != count || left[..count] != right[..count] {
-                return Ok(false);
+            let other_count = fill(&mut *other, &mut right).map_err(failed)?;
+            let both = left[..count].iter().zip(&right[..other_count]);
+            let same = both.take_while(|(one, other)| one == other).count();
+            offset += same as u64;
+            if same < count.max(other_count) {
+                return Ok(Some(offset));
             }
             if count < left.len() {
-                return Ok(true);
+                return Ok(None);
             }
         }
     }

@@ -192,7 +192,14 @@ impl<'w> Bodies<'w> {
 
     /// Returns a view of a snapshot, bottom to top. What shared caches have of it is fetched side by side.
     pub fn view(&self, layers: &[SnapshotLayer], messenger: &Messenger) -> Result<View, BodyError> {
-        let layers = &self.without_vacant(layers);
+        self.view_in_full(&self.without_vacant(layers), messenger)
+    }
+
+    /// Returns the same view with a tree for each layer, at the layer's place: also for those that change nothing.
+    ///
+    /// # Errors
+    /// When a layer cannot be had or opened.
+    pub fn view_in_full(&self, layers: &[SnapshotLayer], messenger: &Messenger) -> Result<View, BodyError> {
         self.fetch_remote(layers, messenger)?;
         let trees = layers.iter().map(|layer| self.tree(layer, messenger)).collect::<Result<_, _>>()?;
         Ok(View::new(trees))

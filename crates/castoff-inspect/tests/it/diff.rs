@@ -10,7 +10,7 @@ use crate::kit::Image;
 fn changes(before: &Image, after: &Image, times: bool) -> Vec<String> {
     let (before, after) = (before.view(), after.view());
     let mut lines = Vec::new();
-    Comparison { before: &before, after: &after, shared: 0, times }
+    Comparison { before: &before, after: &after, times }
         .run(&mut |change| {
             let path = String::from_utf8_lossy(&change.path).into_owned();
             let aspects: Vec<&str> = change.aspects.iter().map(|aspect| aspect.name()).collect();
@@ -72,7 +72,7 @@ fn equal_images_differ_in_nothing_but_times() {
     assert!(changes(&before, &after, true).contains(&"etc/same: time".to_owned()));
     let mut all = Vec::new();
     let (view, empty) = (before.view(), View::empty());
-    let comparison = Comparison { before: &empty, after: &view, shared: 0, times: false };
+    let comparison = Comparison { before: &empty, after: &view, times: false };
     comparison.run(&mut |change| all.push(change.path)).unwrap();
     assert_eq!(all.len(), 11);
 }

@@ -39,12 +39,9 @@ fn compared(args: &DiffArgs, context: &Context<'_>) -> anyhow::Result<u8> {
         Ok(named.image(&bodies)?.layers.into_iter().map(|layer| SnapshotLayer::Stored(layer.id)).collect())
     };
     let (layers_before, layers_after) = (layers(&before)?, layers(&after)?);
-    let diff_ids = |named: &image::Named| named.config.value().rootfs.diff_ids.clone();
-    let shared =
-        diff_ids(&before).iter().zip(&diff_ids(&after)).take_while(|(one, other)| one == other).count();
     let (view_before, view_after) =
         (bodies.view(&layers_before, &messenger)?, bodies.view(&layers_after, &messenger)?);
-    let comparison = Comparison { before: &view_before, after: &view_after, shared, times: args.times };
+    let comparison = Comparison { before: &view_before, after: &view_after, times: args.times };
     let mut changes = Vec::new();
     comparison.run(&mut |change| changes.push(change))?;
     let config = config_changes(before.config.value(), after.config.value(), args.times);
@@ -111,7 +108,7 @@ fn short(value: &str) -> String {
     }
 }
 
-fn described(entry: &Entry) -> String {
+pub(super) fn described(entry: &Entry) -> String {
     match &entry.kind {
         EntryKind::File { size } => table::bytes(*size),
         EntryKind::Symlink { target } => format!("-> {}", first_line(&String::from_utf8_lossy(target))),
@@ -119,7 +116,7 @@ fn described(entry: &Entry) -> String {
     }
 }
 
-fn aspect_text(aspect: Aspect, before: &Entry, after: &Entry) -> Option<String> {
+pub(super) fn aspect_text(aspect: Aspect, before: &Entry, after: &Entry) -> Option<String> {
     Some(match aspect {
         Aspect::Type => format!("{} -> {}", kind_name(&before.kind), kind_name(&after.kind)),
         Aspect::Mode => format!("mode {:o} -> {:o}", before.mode, after.mode),

@@ -26,7 +26,7 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> anyhow::Resu
     let (messenger, _events) = Messenger::channel();
     let layers: Vec<SnapshotLayer> =
         named.image(&bodies)?.layers.into_iter().map(|layer| SnapshotLayer::Stored(layer.id)).collect();
-    let view = bodies.view(&layers, &messenger)?;
+    let view = bodies.view_in_full(&layers, &messenger)?;
     let asked = args.path.as_deref().map(|path| castoff_graph::pattern::clean(path.as_bytes()));
     let ledger = Ledger::take(&view, asked.as_deref())?;
     let told = told(&named, world)?;
@@ -326,7 +326,7 @@ fn stage_view(
     }
     let layers: Vec<SnapshotLayer> = layers.into_iter().map(SnapshotLayer::Stored).collect();
     // What cannot be read is as good as gone: the rest is told all the same.
-    let view = bodies.view(&layers, messenger).ok()?;
+    let view = bodies.view_in_full(&layers, messenger).ok()?;
     Some(StageView { view, makers })
 }
 

@@ -250,3 +250,18 @@ fn the_image_of_a_platform_is_explained_and_archives_are_named() {
         assert_eq!(told["castOff"], 2);
     }
 }
+
+// Layers that change nothing are left out of what steps see, and must not shift what made a file.
+#[test]
+fn steps_that_change_nothing_shift_nothing() {
+    with_steps(|kit| {
+        for (name, text) in [("a", "one"), ("b", "two")] {
+            let dockerfile = format!("FROM busybox\nRUN true\nRUN true\nRUN true\nRUN echo {text} > /f\n");
+            kit.build(&dockerfile, &["-q", "-t", name]).succeeds();
+        }
+        let done = kit.castoff(&["diff", "a", "b"]);
+        assert!(done.code == Some(1) && done.text().contains("~ /f  content\n"), "{}", done.text());
+        let told = json(kit, &["explain", "b", "/f"]);
+        assert_eq!(instruction(kit, &told["origin"]["step"]), "[5/5] RUN echo two > /f", "{told}");
+    });
+}
