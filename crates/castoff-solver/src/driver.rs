@@ -166,7 +166,38 @@ pub(crate) struct Shared<'a> {
     keys: Vec<OnceLock<(CacheKey, Option<CacheKey>)>>,
 }
 
-impl Shared<'_> {
+impl<'a> Shared<'a> {
+    /// Returns what workers see of a graph of which nothing is done.
+    pub(crate) fn new(
+        graph: &'a BuildGraph,
+        needed: &[VertexId],
+        world: &'a World,
+        bodies: &'a Bodies<'a>,
+        options: &'a SolveOptions,
+    ) -> Shared<'a> {
+        Shared {
+            graph,
+            world,
+            bodies,
+            options,
+            memos: Memos::default(),
+            parents: needed.iter().filter_map(|id| graph.vertex(*id).op.parent()).collect(),
+            results: (0..graph.len()).map(|_| OnceLock::new()).collect(),
+            pending: (0..graph.len()).map(|_| OnceLock::new()).collect(),
+            keys: (0..graph.len()).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// Makes known what a vertex came to.
+    pub(crate) fn set_result(&self, id: VertexId, result: VertexResult) {
+        let _first = self.results[id.0 as usize].set(result);
+    }
+
+    /// Makes known what the execution of a vertex needs.
+    pub(crate) fn set_pending(&self, id: VertexId, pending: Pending) {
+        let _once = self.pending[id.0 as usize].set(pending);
+    }
+
     /// Returns the result of an input, which is done when its dependants are looked at.
     pub(crate) fn result(&self, id: VertexId) -> &VertexResult {
         self.results[id.0 as usize].get().expect("a vertex is looked at after its inputs")
@@ -263,17 +294,7 @@ pub fn solve(
     events: &mut dyn FnMut(Event),
 ) -> Result<Solved, SolveError> {
     let needed = graph.needed(roots);
-    let shared = Shared {
-        graph,
-        world,
-        bodies,
-        options,
-        memos: Memos::default(),
-        parents: needed.iter().filter_map(|id| graph.vertex(*id).op.parent()).collect(),
-        results: (0..graph.len()).map(|_| OnceLock::new()).collect(),
-        pending: (0..graph.len()).map(|_| OnceLock::new()).collect(),
-        keys: (0..graph.len()).map(|_| OnceLock::new()).collect(),
-    };
+    let shared = Shared::new(graph, &needed, world, bodies, options);
     let in_result = stacks(graph, roots);
     announce(&shared, &needed, events);
     // Look-ups in shared caches wait for others, and not for a processor.
@@ -321,7 +342,7 @@ pub fn solve(
                 Inbox::Message(message) => message,
             };
             if let Message::Found(id, result) | Message::Executed(id, result) = &message {
-                let _first = shared.results[id.0 as usize].set(result.clone());
+                shared.set_result(*id, result.clone());
                 finish_event(&shared, *id, result, events);
                 shared.upload(*id, result, &in_result);
             }
@@ -415,7 +436,7 @@ fn look_up(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Result<M
     match lookup::look_up(shared, id, messenger)? {
         lookup::Answer::Found(result) => Ok(Message::Found(id, result)),
         lookup::Answer::Missed(pending) => {
-            let _once = shared.pending[id.0 as usize].set(*pending);
+            shared.set_pending(id, *pending);
             Ok(Message::Missed(id))
         }
     }

@@ -59,18 +59,10 @@ pub(crate) fn execute(
     let fact = Fact::Missed { key: pending.key, reason: pending.reason.clone() };
     messenger.send(Event::Fact { step, fact });
     let started_ms = (world.clock)();
-    let (layer, trace) = match &vertex.op {
-        Op::Source(_) => unreachable!("sources are always found"),
-        Op::Run(op) => run::run(shared, id, op, messenger)?,
-        Op::Copy(op) => {
-            let (layer, warnings) = copy::copy(shared, id, op, messenger)?;
-            for warning in &warnings {
-                lookup::warn(shared, id, warning.clone(), messenger);
-            }
-            (layer, Trace { warnings, ..Trace::default() })
-        }
-        Op::Workdir(op) => (workdir::workdir(shared, op, messenger)?, Trace::default()),
-    };
+    let (layer, trace) = perform(shared, id, messenger)?;
+    for warning in &trace.warnings {
+        lookup::warn(shared, id, warning.clone(), messenger);
+    }
     let created_ms = (world.clock)();
     // A COPY has compared what it copied. A RUN sees the files of the context as they are while it runs,
     // and a file that is saved meanwhile must not end up under the key of the one before (B-071).
@@ -83,6 +75,25 @@ pub(crate) fn execute(
     }
     let identity = lookup::identity(shared, id, pending.key);
     Ok(VertexResult { identity, layer: Some(layer), created_ms, cached: false })
+}
+
+/// Does the work of a vertex, and records nothing.
+fn perform(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Result<(LayerId, Trace), StepError> {
+    Ok(match &shared.graph.vertex(id).op {
+        Op::Source(_) => unreachable!("sources are always found"),
+        Op::Run(op) => run::run(shared, id, op, messenger)?,
+        Op::Copy(op) => {
+            let (layer, warnings) = copy::copy(shared, id, op, messenger)?;
+            (layer, Trace { warnings, ..Trace::default() })
+        }
+        Op::Workdir(op) => (workdir::workdir(shared, op, messenger)?, Trace::default()),
+    })
+}
+
+/// Does the work of a vertex that has a result once more, and records nothing. The layer is the caller's to discard.
+pub(crate) fn again(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Result<LayerId, StepError> {
+    let (layer, _) = perform(shared, id, messenger)?;
+    Ok(layer)
 }
 
 fn record(

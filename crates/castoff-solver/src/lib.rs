@@ -28,6 +28,7 @@ pub mod passwd;
 mod process_root;
 mod recipe;
 mod redact;
+pub mod repeat;
 mod resolve;
 pub mod schedule;
 pub mod shared_cache;

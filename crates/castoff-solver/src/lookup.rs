@@ -74,7 +74,19 @@ pub(crate) fn look_up(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) 
     let vertex = shared.graph.vertex(id);
     match &vertex.op {
         Op::Source(source) => Ok(Answer::Found(look_up_source(shared, id, source, messenger)?)),
-        Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => look_up_step(shared, id, messenger),
+        Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => look_up_step(shared, id, vertex.ignore_cache, messenger),
+    }
+}
+
+/// Finds out what the execution of a step needs to know, whether there is a result or not.
+pub(crate) fn look_afresh(
+    shared: &Shared<'_>,
+    id: VertexId,
+    messenger: &Messenger,
+) -> Result<Pending, StepError> {
+    match look_up_step(shared, id, true, messenger)? {
+        Answer::Missed(pending) => Ok(*pending),
+        Answer::Found(_) => unreachable!("no result was asked for"),
     }
 }
 
@@ -123,7 +135,12 @@ fn look_up_source(
     Ok(VertexResult { identity, layer: None, created_ms: 0, cached })
 }
 
-fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Result<Answer, StepError> {
+fn look_up_step(
+    shared: &Shared<'_>,
+    id: VertexId,
+    ignore_cache: bool,
+    messenger: &Messenger,
+) -> Result<Answer, StepError> {
     let vertex = shared.graph.vertex(id);
     let op = &vertex.op;
     let began_ms = (shared.world.clock)();
@@ -154,7 +171,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
     let mut key = recipe_now.key();
     let mut definition = None;
     if reads_stages {
-        if !vertex.ignore_cache
+        if !ignore_cache
             && let Some(target) = alias(shared.world, key)?
             && let Some(found) = stored(shared, id, target, messenger)?
         {
@@ -162,7 +179,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
             shared.set_keys(id, target, Some(key));
             return Ok(Answer::Found(found));
         }
-        if !vertex.ignore_cache
+        if !ignore_cache
             && let Some((found, target)) = shared_cache::look_up(shared, id, key, &recipe_now, messenger)?
         {
             remember(shared, id, target);
@@ -183,11 +200,12 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         key = recipe_now.key();
     }
     shared.set_keys(id, key, definition);
-    let found = match stored_unless_ignored(shared, id, key, messenger)? {
-        None if !vertex.ignore_cache => {
-            shared_cache::look_up(shared, id, key, &recipe_now, messenger)?.map(|(found, _)| found)
-        }
-        found => found,
+    let found = match ignore_cache {
+        true => None,
+        false => match stored(shared, id, key, messenger)? {
+            Some(found) => Some(found),
+            None => shared_cache::look_up(shared, id, key, &recipe_now, messenger)?.map(|(found, _)| found),
+        },
     };
     if let Some(found) = found {
         if let Some(definition) = definition {
@@ -203,7 +221,7 @@ fn look_up_step(shared: &Shared<'_>, id: VertexId, messenger: &Messenger) -> Res
         }
     }
     let slot = slot(shared, id, &shared.options.scope);
-    let reason = match vertex.ignore_cache {
+    let reason = match ignore_cache {
         true => Some(miss::not_asked()),
         false => miss::reason(shared, id, slot, &recipe_now, &files)?,
     };
@@ -260,15 +278,6 @@ pub(crate) fn warn(shared: &Shared<'_>, id: VertexId, text: String, messenger: &
     messenger.send(Event::Warning { step: Some(shared.step(id)), rule: None, text, line });
 }
 
-fn stored_unless_ignored(
-    shared: &Shared<'_>,
-    id: VertexId,
-    key: CacheKey,
-    messenger: &Messenger,
-) -> Result<Option<VertexResult>, StepError> {
-    if shared.graph.vertex(id).ignore_cache { Ok(None) } else { stored(shared, id, key, messenger) }
-}
-
 /// Remembers what the step in this place came to, so that the next miss is explained by comparison with
 /// it.
 fn remember(shared: &Shared<'_>, id: VertexId, key: CacheKey) {
@@ -276,7 +285,8 @@ fn remember(shared: &Shared<'_>, id: VertexId, key: CacheKey) {
         shared.world.store.set_last_key(slot(shared, id, &shared.options.scope), key.0);
 }
 
-fn alias(world: &World, definition: CacheKey) -> Result<Option<CacheKey>, StepError> {
+/// Returns the key that a definition stands for, if it was met before.
+pub(crate) fn alias(world: &World, definition: CacheKey) -> Result<Option<CacheKey>, StepError> {
     Ok(world.store.record(definition.0)?.and_then(|record| match record.outcome {
         RecordOutcome::Alias(target) => Some(CacheKey(target)),
         RecordOutcome::Layer(_) | RecordOutcome::Blob(_) | RecordOutcome::Empty => None,

@@ -41,6 +41,20 @@ pub(crate) fn reason(
     Ok(Some(compare(&earlier, is_own, now, &file_list(files), &parent)))
 }
 
+/// Says how a step differs from what it was under another key, when the record of that is still there.
+pub(crate) fn since(
+    shared: &Shared<'_>,
+    id: VertexId,
+    before: CacheKey,
+    now: &KeyRecipe,
+    files: &ReadFiles,
+) -> Result<Option<Reason>, StepError> {
+    let Some(earlier) = of_key(shared.world, before.0)? else { return Ok(None) };
+    let parent = shared.graph.vertex(id).op.parent();
+    let parent = parent.map(|parent| shared.graph.vertex(parent).name.clone()).unwrap_or_default();
+    Ok(Some(compare(&earlier, true, now, &file_list(files), &parent)))
+}
+
 /// The newest step of a place before this one.
 pub(crate) struct Earlier {
     pub(crate) recipe: KeyRecipe,
@@ -52,8 +66,14 @@ pub(crate) struct Earlier {
 
 /// Returns the newest step of a place that this store has a record of.
 fn earlier(world: &World, slot: Digest) -> Result<Option<Earlier>, StepError> {
+    match world.store.last_key(slot) {
+        Some(last) => of_key(world, last),
+        None => Ok(None),
+    }
+}
+
+fn of_key(world: &World, last: Digest) -> Result<Option<Earlier>, StepError> {
     let store = &world.store;
-    let Some(last) = store.last_key(slot) else { return Ok(None) };
     let Some(record) = store.record(last)? else { return Ok(None) };
     let Ok(recipe) = serde_json::from_value::<KeyRecipe>(record.recipe) else { return Ok(None) };
     let files = match record.files {

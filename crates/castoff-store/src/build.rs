@@ -41,6 +41,9 @@ pub struct BuildRecord {
     /// The stage that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// What was asked for, as far as it is needed to repeat the build; its meaning is the caller's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<serde_json::Value>,
     /// Names that the result was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,

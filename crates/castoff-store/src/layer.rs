@@ -112,6 +112,21 @@ impl Store {
         Ok(ActiveLayer { store: self.clone(), directory, fs, work })
     }
 
+    /// Removes the layer of a run that no record refers to and nobody else knows. A layer that is named by its diff id
+    /// may be somebody's, and stays until the store is pruned.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn discard_layer(&self, id: &LayerId) -> Result<(), FileError> {
+        if id.diff_id().is_some() {
+            return Ok(());
+        }
+        match self.move_away(&self.layer_path(id))? {
+            Some(away) => remove_tree(&away),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the layer's diff id and size, if they were computed before, under this name or as the layer of
     /// a run that has the diff id that the name is made of.
     pub fn layer_diff(&self, id: &LayerId) -> Option<LayerDiff> {

@@ -22,6 +22,7 @@ mod space;
 mod startable;
 mod transfer;
 mod update;
+mod verify;
 mod why;
 
 use std::io::{self, IsTerminal as _, Write};
@@ -96,6 +97,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Index(IndexCommand::Inspect(args)) => index::inspect(args, &context),
         Command::Sign(args) => sign::sign(args, &context),
         Command::Run(args) => run::run(args, &context),
+        Command::Verify(args) => verify::verify(args, &context),
         Command::Update(args) => update::update(args, &context),
         Command::Du(args) => space::du(args, &context),
         Command::Prune(args) => space::prune(args, &context),

@@ -2,6 +2,7 @@
 //! `castoff builds`, `log`, `why` and `explain`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use castoff_graph::remote::redacted;
 use castoff_graph::{
@@ -15,7 +16,7 @@ use castoff_store::{
     StepRead, Store, Verdict,
 };
 
-use crate::args::BuildRequest;
+use crate::args::{BuildRequest, RecordedRequest};
 use crate::build::{BuildError, Planned};
 
 /// Listens to a build.
@@ -28,6 +29,7 @@ pub struct Recorder {
     context: Option<String>,
     target: Option<String>,
     names: Vec<String>,
+    request: Option<serde_json::Value>,
     /// The number of the graph's first step, and its steps as far as they are known without solving it.
     planned: Option<(u32, Vec<BuildStep>)>,
     images: Vec<BuildImage>,
@@ -50,8 +52,8 @@ struct Heard {
 }
 
 impl Recorder {
-    /// Returns who listens to a build that begins now.
-    pub fn new(request: &BuildRequest, clock: fn() -> i64) -> Recorder {
+    /// Returns who listens to a build that begins now. Relative paths of the request start from `directory`.
+    pub fn new(request: &BuildRequest, directory: &Path, clock: fn() -> i64) -> Recorder {
         Recorder {
             clock,
             started_ms: clock(),
@@ -60,6 +62,7 @@ impl Recorder {
             context: None,
             target: request.plan.target.clone(),
             names: request.tags.iter().map(castoff_oci::Reference::familiar).collect(),
+            request: serde_json::to_value(RecordedRequest::of(request, directory)).ok(),
             planned: None,
             images: Vec::new(),
             stages: Vec::new(),
@@ -183,6 +186,7 @@ impl Recorder {
             dockerfile: self.dockerfile,
             context: self.context,
             target: self.target,
+            request: self.request,
             names: self.names,
             images: self.images,
             stages: self.stages,
@@ -211,12 +215,12 @@ impl Heard {
     }
 }
 
-fn place(vertex: VertexId) -> usize {
+pub(crate) fn place(vertex: VertexId) -> usize {
     vertex.0 as usize
 }
 
 /// Returns the steps of a graph, before anything became of them.
-fn steps(graph: &BuildGraph) -> Vec<BuildStep> {
+pub(crate) fn steps(graph: &BuildGraph) -> Vec<BuildStep> {
     let steps = graph.iter().map(|(_, vertex)| BuildStep {
         stage: vertex.stage.clone(),
         platform: platform(&vertex.op).map(Platform::to_string),

@@ -36,3 +36,4 @@ mod sign;
 pub mod start;
 pub mod table;
 mod time;
+mod verify;

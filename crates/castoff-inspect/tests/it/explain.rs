@@ -158,6 +158,7 @@ fn a_file_is_followed_through_every_stage_to_what_made_it() {
         dockerfile: String::new(),
         context: None,
         target: None,
+        request: None,
         names: Vec::new(),
         images: Vec::new(),
         stages: Vec::new(),

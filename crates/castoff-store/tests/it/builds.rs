@@ -55,6 +55,7 @@ fn build(started_ms: i64) -> BuildRecord {
         dockerfile: "Dockerfile".to_owned(),
         context: Some("/src".to_owned()),
         target: None,
+        request: Some(serde_json::json!({"context": "/src"})),
         names: vec!["app".to_owned()],
         images: vec![BuildImage {
             platform: "linux/amd64".to_owned(),

@@ -207,7 +207,7 @@ pub struct ContextArgs {
 }
 
 /// Flags that say how steps run and what is added to the result's config.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct StepArgs {
     /// Label of the result
     #[arg(long, value_name = "NAME[=VALUE]", allow_hyphen_values = true)]

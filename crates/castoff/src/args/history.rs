@@ -70,6 +70,41 @@ pub struct DiffArgs {
     pub format: ReportFormat,
 }
 
+/// `castoff verify`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct VerifyArgs {
+    /// The image
+    #[arg(value_name = "IMAGE", required_unless_present = "cache")]
+    pub image: Option<String>,
+    /// Do this part of the cached steps again, such as 10%, of the image or of all builds that are remembered
+    #[arg(long, value_name = "N%", require_equals = true)]
+    pub cache: Option<String>,
+    /// Choose the same steps as the audit that said this number
+    #[arg(long, value_name = "NUMBER", requires = "cache")]
+    pub seed: Option<u64>,
+    /// Whether times of files count [default: true; with --cache, false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub times: Option<String>,
+    /// A secret that the build was given: id=ID[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub secret: Vec<String>,
+    /// An ssh agent that the build was given: default|ID[=SOCKET|KEY[,KEY...]]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub ssh: Vec<String>,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// How the answer is given
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    /// How progress is shown: auto, tty, plain, quiet, none or rawjson
+    #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
+    pub progress: Option<String>,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
 /// `castoff explain`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ExplainArgs {

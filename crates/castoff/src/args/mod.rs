@@ -20,6 +20,7 @@ mod invocation;
 mod output;
 mod place;
 mod proxies;
+mod recorded;
 mod request;
 mod secret;
 mod ssh;
@@ -47,9 +48,10 @@ pub use commands::{
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
 pub use environment::Environment;
-pub use history::{BuildsArgs, DiffArgs, ExplainArgs, LogArgs, WhyArgs};
+pub use history::{BuildsArgs, DiffArgs, ExplainArgs, LogArgs, VerifyArgs, WhyArgs};
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
 pub use place::{PlaceError, PlaceSpec};
+pub use recorded::RecordedRequest;
 pub use request::{BuildRequest, LockSpec, LockUse, PlanRequest, ProgressMode, RequestError, ValueError};
 pub use secret::{SecretError, SecretSource, SecretSpec};
 pub use ssh::{SshError, SshSpec};
@@ -172,6 +174,8 @@ pub enum Command {
     Logout(LogoutArgs),
     /// Run a command in an image, or in what a directory builds
     Run(RunArgs),
+    /// Do the steps of an image again and tell what is not the same
+    Verify(VerifyArgs),
     /// Write down what the names of a Dockerfile stand for now
     Update(UpdateArgs),
     /// Show what takes space in the store

@@ -24,6 +24,8 @@ use super::{
 pub struct BuildRequest {
     /// What is built.
     pub plan: PlanRequest,
+    /// The flags of steps as they were written.
+    pub step_words: StepArgs,
     /// Names of the result, in order.
     pub tags: Vec<Reference>,
     /// What is made of the result; names of image outputs are filled in. Empty is the local store only.
@@ -352,6 +354,7 @@ impl BuildArgs {
         })?;
         Ok(BuildRequest {
             plan,
+            step_words: self.steps.clone(),
             tags,
             outputs,
             annotations,
@@ -543,7 +546,7 @@ impl ProgressMode {
     }
 }
 
-fn plan_request(
+pub(super) fn plan_request(
     path: &str,
     context: &ContextArgs,
     steps: &StepArgs,

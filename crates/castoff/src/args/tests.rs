@@ -511,3 +511,37 @@ fn unknown_flags_end_with_a_suggestion() {
     assert_eq!((help.asked, help.code), (true, exit::SUCCESS));
     assert!(help.text.contains("--no-cache  ") && !help.text.contains("--squash"), "{}", help.text);
 }
+
+#[test]
+fn what_is_recorded_of_a_request_plans_the_same_and_has_no_credentials() {
+    let recorded = |line: &str| RecordedRequest::of(&accepted(line), Path::new("/here"));
+    let line = "castoff build -f d/F --target t --build-arg A=1 --build-arg B=x=y --build-context n=../n \
+        --build-context i=docker-image://alpine:3 --build-context l=oci-layout://lay:tag --filter-context \
+        --platform linux/amd64,linux/arm64 --label k=v --network none --add-host h:1.2.3.4 --shm-size 1m \
+        --ulimit nofile=1:2 --allow network.host --locked --lockfile x.lock --timestamp 5 context";
+    let record = recorded(line);
+    let mut expected = accepted(line).plan;
+    expected.context = ContextSpec::Directory("/here/context".into());
+    expected.file = Some(FileSpec::Path("/here/d/F".into()));
+    expected.lock.file = Some("/here/x.lock".into());
+    for context in &mut expected.contexts {
+        match &mut context.source {
+            NamedContextSource::Directory(path) | NamedContextSource::OciLayout { path, .. } => {
+                *path = Path::new("/here").join(&path);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(record.plan(), Ok(expected));
+    assert_eq!((record.rewritten_to, record.has_epoch(), record.consumed()), (Some(5), true, None));
+    let json = serde_json::to_value(&record).unwrap();
+    assert_eq!(serde_json::from_value::<RecordedRequest>(json).unwrap(), record);
+    let record = recorded(
+        "castoff build --build-arg HTTPS_PROXY=http://u:pass@p --build-arg no_proxy=pass --secret id=s,src=pass \
+         --build-context n=https://u:pass@host/x.git https://u:pass@host/y.git",
+    );
+    let text = serde_json::to_string(&record).unwrap();
+    assert!(!text.contains("pass") && text.contains("host/y.git") && record.secrets == ["s"], "{text}");
+    assert_eq!(recorded("castoff build -").consumed(), Some("context"));
+    assert_eq!(recorded("castoff build -f - .").consumed(), Some("Dockerfile"));
+}

@@ -44,7 +44,8 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
     }
     let mut session = context.open(SessionOptions { jobs: request.jobs, lease: true })?;
     let interrupted = interrupt::watch(&session.world.cancel)?;
-    let mut recorder = Recorder::new(&request, session.world.clock);
+    let mut recorder =
+        Recorder::new(&request, &std::env::current_dir().unwrap_or_default(), session.world.clock);
     let shown = show(request.progress, context, |events| {
         build::build(&request, &mut session.world, &mut recorder, events)
     });
@@ -79,10 +80,15 @@ fn limits(entered: &Entered) -> Option<String> {
 
 /// The proxies of docker's `config.json` (B-008).
 fn add_proxies(request: &mut BuildRequest, context: &Context<'_>) {
-    let config = context.environment.docker_config_dir().map(|directory| directory.join("config.json"));
-    if let Some(bytes) = config.and_then(|path| std::fs::read(path).ok()) {
+    if let Some(bytes) = docker_config(context) {
         request.plan.add_proxies(&bytes);
     }
+}
+
+/// Returns docker's `config.json`, if there is one.
+pub(super) fn docker_config(context: &Context<'_>) -> Option<Vec<u8>> {
+    let directory = context.environment.docker_config_dir()?;
+    std::fs::read(directory.join("config.json")).ok()
 }
 
 /// What came of work that was shown.

@@ -42,3 +42,4 @@ mod shared_caches;
 mod space;
 mod stages;
 mod startable;
+mod verifying;
