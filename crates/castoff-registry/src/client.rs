@@ -5,7 +5,8 @@ use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use castoff_oci::{Descriptor, Digest, Reference};
-use ureq::http::{Method, StatusCode};
+use ureq::Body;
+use ureq::http::{Method, Response, StatusCode, Uri};
 
 use crate::ask::{Question, Remembered};
 use crate::blob::BlobReader;
@@ -175,25 +176,7 @@ impl Shared {
             Request { offset: (offset > 0).then_some(offset), verified: true, ..Request::new(Method::GET) };
         let path = &format!("blobs/{digest}");
         let question = Question { path, access: Access::Pull, request };
-        self.each_endpoint(reference, &question, &mut |uri, response| {
-            let url = url::shown(uri);
-            let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-            let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
-            if let Some(range) = range
-                && partial
-                && !range.trim().starts_with(&format!("bytes {offset}-"))
-            {
-                return Err(RegistryError::Range { url, offset, got: range.to_owned() });
-            }
-            let mut reader = response.into_body().into_reader();
-            if !partial && offset > 0 {
-                // The server does not know ranges and starts over.
-                std::io::copy(&mut reader.by_ref().take(offset), &mut std::io::sink())
-                    .map_err(|cause| RegistryError::Body { url: url.clone(), cause })?;
-            }
-            let reader: Box<dyn Read + Send> = Box::new(reader);
-            Ok((url, reader))
-        })
+        self.each_endpoint(reference, &question, &mut |uri, response| at_offset(uri, response, offset))
     }
 
     fn document(
@@ -221,4 +204,29 @@ impl Shared {
             Document::check(&url, &content_type, bytes, expected)
         })
     }
+}
+
+/// Returns the address of an answer and its content from an offset on, which was asked for.
+pub(crate) fn at_offset(
+    uri: &Uri,
+    response: Response<Body>,
+    offset: u64,
+) -> Result<(String, Box<dyn Read + Send>), RegistryError> {
+    let url = url::shown(uri);
+    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+    let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
+    if let Some(range) = range
+        && partial
+        && !range.trim().starts_with(&format!("bytes {offset}-"))
+    {
+        return Err(RegistryError::Range { url, offset, got: range.to_owned() });
+    }
+    let mut reader = response.into_body().into_reader();
+    if !partial && offset > 0 {
+        // The server does not know ranges and starts over.
+        std::io::copy(&mut reader.by_ref().take(offset), &mut std::io::sink())
+            .map_err(|cause| RegistryError::Body { url: url.clone(), cause })?;
+    }
+    let reader: Box<dyn Read + Send> = Box::new(reader);
+    Ok((url, reader))
 }

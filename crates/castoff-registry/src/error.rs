@@ -238,7 +238,8 @@ impl RegistryError {
                 | ureq::Error::BodyStalled => true,
                 _ => false,
             },
-            RegistryError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            // What is not implemented now is not either in a moment.
+            RegistryError::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=599),
             RegistryError::Body { .. } | RegistryError::Read(_) | RegistryError::Forgotten(_) => true,
             RegistryError::Denied { .. }
             | RegistryError::NotFound { .. }

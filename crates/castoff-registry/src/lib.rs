@@ -8,6 +8,8 @@
 //!
 //! [`Client::push_blob`] and [`Client::push_manifest`] write to the registry itself, never to its mirrors.
 //!
+//! [`Bucket`] reads and writes objects of S3.
+//!
 //! This crate deliberately knows no store and no image: it returns and takes bytes.
 
 mod ask;
@@ -24,6 +26,7 @@ pub mod login;
 mod outgoing;
 mod proxy;
 mod push;
+mod s3;
 mod slots;
 mod tls;
 mod token;
@@ -39,3 +42,4 @@ pub use engine::{Engine, EngineAddress, EngineError, EngineKind};
 pub use error::RegistryError;
 pub use outgoing::Open;
 pub use push::{Push, Pushed};
+pub use s3::{Bucket, BucketCredentials, BucketSettings, Object, ObjectFacts};

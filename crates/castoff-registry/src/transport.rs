@@ -95,15 +95,11 @@ impl Transport {
         payload: &mut Payload<'_>,
         authorization: Option<&str>,
     ) -> Result<Answer, RegistryError> {
-        if config.offline {
-            return Err(RegistryError::Offline { from: url::shown(start) });
-        }
         let mut uri = start.clone();
         for _ in 0..=REDIRECTS {
             let same_origin = url::same_origin(start, &uri);
-            let agent = self.agent(config, &uri, unverified)?;
             let authorization = authorization.filter(|_| same_origin);
-            let response = send_once(&agent, &uri, request, payload, authorization)?;
+            let response = self.send_here(config, &uri, unverified, request, payload, authorization)?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(Answer { response, same_origin });
             }
@@ -119,6 +115,23 @@ impl Transport {
             uri = next;
         }
         Err(RegistryError::Redirect { url: url::shown(start), to: url::shown(&uri) })
+    }
+
+    /// Sends a request to the server of an address and follows no redirect.
+    pub(crate) fn send_here(
+        &self,
+        config: &Config,
+        uri: &Uri,
+        unverified: bool,
+        request: &Request<'_>,
+        payload: &mut Payload<'_>,
+        authorization: Option<&str>,
+    ) -> Result<Response<Body>, RegistryError> {
+        if config.offline {
+            return Err(RegistryError::Offline { from: url::shown(uri) });
+        }
+        let agent = self.agent(config, uri, unverified)?;
+        send_once(&agent, uri, request, payload, authorization)
     }
 
     /// Returns the agent for an address; each host may have certificates of its own (B-089).
@@ -222,20 +235,34 @@ pub(crate) fn failed(uri: &Uri, cause: ureq::Error) -> RegistryError {
 /// Turns a refusal into an error that holds the registry's own words.
 pub(crate) fn refusal(uri: &Uri, response: Response<Body>, anonymous: bool) -> RegistryError {
     let url = url::shown(uri);
-    let status = response.status().as_u16();
-    if status == 404 {
+    if response.status() == http::StatusCode::NOT_FOUND {
         return RegistryError::NotFound { url };
     }
+    let Words { status, text, retry_after } = words(response);
+    let message = structured(text.as_bytes()).unwrap_or_else(|| printable(&text));
+    if matches!(status, 401 | 403) {
+        return RegistryError::Denied { url, status, message, anonymous };
+    }
+    RegistryError::Status { url, status, message, retry_after }
+}
+
+/// What a server says beside what was asked for.
+pub(crate) struct Words {
+    pub(crate) status: u16,
+    /// The beginning of the body.
+    pub(crate) text: String,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// Reads an answer that is short, or only shown.
+pub(crate) fn words(response: Response<Body>) -> Words {
+    let status = response.status().as_u16();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let retry_after = header("retry-after").and_then(|text| retry_after(text, header("date")));
     let mut bytes = Vec::new();
     // What broke off is still worth showing.
     let _shown = response.into_body().into_reader().take(MESSAGE_LIMIT).read_to_end(&mut bytes);
-    let message = structured(&bytes).unwrap_or_else(|| printable(&String::from_utf8_lossy(&bytes)));
-    if matches!(status, 401 | 403) {
-        return RegistryError::Denied { url, status, message, anonymous };
-    }
-    RegistryError::Status { url, status, message, retry_after }
+    Words { status, text: String::from_utf8_lossy(&bytes).into_owned(), retry_after }
 }
 
 /// Returns how long a server wants to be left alone (RFC 9110 section 10.2.3): so many seconds, or until a time,
@@ -282,7 +309,7 @@ fn detail(value: &serde_json::Value) -> String {
 }
 
 /// A server's words go to a terminal: one line of them, and nothing that steers it.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     line.chars().filter(|character| !character.is_control()).collect()
 }

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod blobs;
+mod buckets;
 mod documents;
 mod downloads;
 mod endpoints;
