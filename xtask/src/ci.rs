@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::castoff::Castoff;
 use crate::command::{capture, output_directory, repository, run, which};
 use crate::examples::EXAMPLES;
-use crate::{bases, bench, differential, e2e, foreign, fuzz, tidy};
+use crate::{bases, bench, differential, e2e, foreign, fuzz, stores, tidy};
 
 /// Who builds the examples without privileges.
 pub const USER: &str = "castoff-test";
@@ -34,6 +34,7 @@ const PACKAGES: &[&str] = &[
     "openssl",
     "pigz",
     "python3-jsonschema",
+    "python3-pip",
     "qemu-user-static",
     "skopeo",
     "time",
@@ -50,6 +51,7 @@ pub fn main() -> Result<()> {
     step("packages", packages)?;
     step("user", user)?;
     step("foreign programs", foreign::main)?;
+    step("stores", stores::main)?;
     step("format", || {
         cargo(&["fmt", "--all", "--check"])?;
         cargo(&["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"])

@@ -1,7 +1,7 @@
 //! Automation: what continuous integration runs, a developer runs with one command.
 //!
-//! `cargo xtask setup` installs what the tests need, `foreign` fetches programs of another architecture
-//! for them, `tidy` checks the shape of the workspace, `bases`
+//! `cargo xtask setup` installs what the tests need, `foreign` and `stores` fetch programs of another
+//! architecture and a store of objects for them, `tidy` checks the shape of the workspace, `bases`
 //! makes stand-ins for base images, `e2e` builds and runs the examples, `demo` compares their sizes,
 //! `fuzz` looks for inputs that break parsers, `dist` builds what is shipped, `ci` does everything.
 
@@ -23,6 +23,7 @@ mod http;
 mod peers;
 mod rust;
 mod server;
+mod stores;
 mod tidy;
 
 use std::process::ExitCode;
@@ -30,9 +31,10 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  setup            install the Debian packages that the tests and examples use
+  setup            install the Debian packages that the tests and examples use, and the store of objects
   tidy             check crate edges, headers, file sizes and documents
   foreign          fetch a busybox of another architecture for the tests
+  stores           fetch a store of objects that speaks S3 for the tests
   bases            make stand-ins for the examples' base images where no registry offers them
   e2e [NAME..]     build, start and question the examples (all, or the named ones)
   e2e-unprivileged build them as an ordinary user, from a copy (as root)
@@ -57,9 +59,10 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let result = match command.as_str() {
-        "setup" => ci::setup(),
+        "setup" => ci::setup().and_then(|()| stores::main()),
         "tidy" => tidy::main(),
         "foreign" => foreign::main(),
+        "stores" => stores::main(),
         "bases" => bases::main(),
         "e2e" => e2e::main(rest),
         "e2e-unprivileged" => ci::unprivileged(),
