@@ -12,6 +12,7 @@ pub(crate) mod inline;
 mod layout;
 mod object;
 mod registry;
+mod s3;
 mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +37,9 @@ use crate::step::{StepError, chain};
 pub use layout::{LayoutCache, LayoutExport};
 pub use object::MalformedObject;
 pub use registry::RegistryCache;
+pub use s3::{S3Cache, S3Places};
 pub(crate) use upload::Upload;
-pub use upload::{CacheExport, CacheMode, ExportReport, UploadQueue, Uploader};
+pub use upload::{CacheExport, CacheMode, ExportReport, UPLOADS, UploadQueue, Uploader};
 
 use object::{STEP_LIMIT, StepObject, unmasked};
 
@@ -67,7 +69,8 @@ pub trait SharedCache: fmt::Debug + Send + Sync {
     fn put_blob(
         &self,
         descriptor: &Descriptor,
-        open: &dyn Fn() -> Result<Box<dyn Read + Send>, SharedCacheError>,
+        existing: Existing,
+        open: &OpenBlob<'_>,
     ) -> Result<u64, SharedCacheError>;
 
     /// Lets keys stand for a manifest whose blobs are there.
@@ -75,6 +78,27 @@ pub trait SharedCache: fmt::Debug + Send + Sync {
 
     /// Ends an export, after its last manifest.
     fn finish(&self) -> Result<(), SharedCacheError>;
+}
+
+/// Opens a blob that is to be put, from its start.
+pub type OpenBlob<'a> = dyn Fn() -> Result<Box<dyn Read + Send>, SharedCacheError> + 'a;
+
+/// What becomes of a blob that a cache seems to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is what its name says.
+    Keep,
+    /// It was found not to be. A registry looks at what it takes, so there it stays.
+    Replace,
+}
+
+/// Returns a function that opens a blob from an offset.
+fn from_offset<'a>(open: &'a OpenBlob<'a>) -> impl Fn(u64) -> io::Result<Box<dyn Read + Send>> + 'a {
+    |offset| {
+        let mut reader = open().map_err(|error| io::Error::other(chain(&error)))?;
+        io::copy(&mut reader.by_ref().take(offset), &mut io::sink())?;
+        Ok(reader)
+    }
 }
 
 /// Why a shared cache could not be read or written.
@@ -92,7 +116,7 @@ pub enum SharedCacheError {
         #[source]
         source: io::Error,
     },
-    /// A registry did not give or take what it should.
+    /// A registry or a store of objects did not give or take what it should.
     #[error(transparent)]
     Registry(#[from] castoff_registry::RegistryError),
     /// A document of the cache is not what it should be.
@@ -204,6 +228,11 @@ impl SharedCaches {
         self.refusals.load(Ordering::Relaxed)
     }
 
+    /// Returns whether the result of a step was found not to be what a cache said.
+    fn is_refused(&self, key: &CacheKey) -> bool {
+        lock(&self.refused).contains(key)
+    }
+
     /// Lets a step's result be of no cache any more.
     pub(crate) fn refuse(&self, key: CacheKey) {
         // The export replaces it.
@@ -232,7 +261,7 @@ impl SharedCaches {
         clock: fn() -> i64,
         warn: &mut dyn FnMut(String),
     ) -> Option<(usize, StepObject)> {
-        if lock(&self.refused).contains(&key) {
+        if self.is_refused(&key) {
             return None;
         }
         for (place, import) in self.imports.iter().enumerate() {
@@ -243,7 +272,7 @@ impl SharedCaches {
             let found = find(&*import.cache, key);
             self.ledger.waited_ms.fetch_add(clock() - before, Ordering::Relaxed);
             match found {
-                Ok(Some(object)) if lock(&self.refused).contains(&object.step.key) => {}
+                Ok(Some(object)) if self.is_refused(&object.step.key) => {}
                 Ok(Some(object)) if import.cache.lacks_blob(&object.layer) => {}
                 Ok(Some(object)) => {
                     // Whoever put it under its definition had put it under its key before.

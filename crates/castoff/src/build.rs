@@ -171,9 +171,9 @@ pub fn build(
     world.guard = planned.prover.clone().map(|prover| prover as Arc<dyn Guard>);
     platforms::settle(&planned, world)?;
     devices::settle(&planned, &request.plan.entitlements.devices, world)?;
-    world.shared_caches = caches::imports(request, &world.registry, &mut planned.next_step, events);
+    world.shared_caches = caches::imports(request, world, &mut planned.next_step, events);
     let stop = Arc::default();
-    let exports = caches::exports(request, &world.registry, &stop, &mut planned.next_step, events)?;
+    let exports = caches::exports(request, world, &stop, &mut planned.next_step, events)?;
     let done = with_caches(request, planned, &exports, stop, world, &recorder, events);
     // What finished stays, whatever became of the rest. A build that wrote nothing does not wait for
     // what others have written to the disk.

@@ -5,27 +5,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use castoff_oci::Digest;
-use castoff_registry::Client;
+use castoff_registry::{Bucket, BucketSettings, Client};
 use castoff_solver::export::pack::{PackCompression, PackOptions};
 use castoff_solver::shared_cache::{
-    CacheExport, CacheMode, ExportReport, LayoutCache, LayoutExport, RegistryCache, SharedCache,
-    SharedCacheError, SharedCaches,
+    CacheExport, CacheMode, ExportReport, LayoutCache, LayoutExport, RegistryCache, S3Cache, S3Places,
+    SharedCache, SharedCacheError, SharedCaches, UPLOADS,
 };
 use castoff_solver::{Event, Outcome, StepId, World, chain};
 
-use crate::args::{self, BuildRequest, CacheFromSpec, CachePlace, CacheReference, CacheToSpec, OutputSpec};
+use crate::args::{
+    self, BuildRequest, CacheFromSpec, CachePlace, CacheReference, CacheToSpec, OutputSpec, S3Spec,
+};
+use crate::aws::{self, CredentialsError};
 use crate::table;
+
+/// Why a cache cannot be opened.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Cache(#[from] SharedCacheError),
+    #[error("the bucket {bucket}: {source}")]
+    Credentials { bucket: String, source: CredentialsError },
+}
 
 /// Opens the imports. One that cannot be read is a warning (B-121), of a step that takes the number `free`.
 pub(crate) fn imports(
     request: &BuildRequest,
-    registry: &Client,
+    World { registry, clock, .. }: &World,
     free: &mut u32,
     events: &mut dyn FnMut(Event),
 ) -> SharedCaches {
     let mut caches = Vec::new();
     for spec in &request.cache_from {
-        match import(spec, registry) {
+        match import(spec, registry, clock) {
             Ok(cache) => caches.push(cache),
             Err(error) => {
                 tell(&format!("a cache to import cannot be read: {}", chain(&error)), free, events);
@@ -35,12 +47,19 @@ pub(crate) fn imports(
     SharedCaches::new(caches)
 }
 
-fn import(spec: &CacheFromSpec, registry: &Client) -> Result<Box<dyn SharedCache>, SharedCacheError> {
+fn import(
+    spec: &CacheFromSpec,
+    registry: &Client,
+    clock: &fn() -> i64,
+) -> Result<Box<dyn SharedCache>, OpenError> {
     Ok(match spec {
         CacheFromSpec::Local { src, tag, digest } => {
             Box::new(LayoutCache::import(src, tag, digest.as_ref())?)
         }
         CacheFromSpec::Registry(cache) => Box::new(in_registry(cache, registry.clone()).with_image()),
+        CacheFromSpec::S3(spec) => {
+            Box::new(S3Cache::import(bucket(spec, registry.clone(), *clock)?, places(spec), *clock))
+        }
     })
 }
 
@@ -48,7 +67,7 @@ fn import(spec: &CacheFromSpec, registry: &Client) -> Result<Box<dyn SharedCache
 /// ignored (B-122). `stop` gives their transfers up.
 pub(crate) fn exports(
     request: &BuildRequest,
-    registry: &Client,
+    World { registry, clock, .. }: &World,
     stop: &Arc<AtomicBool>,
     free: &mut u32,
     events: &mut dyn FnMut(Event),
@@ -58,12 +77,16 @@ pub(crate) fn exports(
     let registry = registry.clone().stopped_by(move || stopped.load(Ordering::Relaxed));
     let mut exports = Vec::new();
     for spec in &request.cache_to {
-        match export(spec, &registry) {
+        match export(spec, &registry, *clock) {
             Ok(None) => {}
             Ok(Some(cache)) => exports.push(CacheExport {
                 cache,
                 mode: if spec.all { CacheMode::Max } else { CacheMode::Min },
                 compression: compression(spec, request),
+                uploads_at_once: match &spec.place {
+                    CachePlace::S3(spec) => spec.upload_parallelism,
+                    CachePlace::Local { .. } | CachePlace::Registry(_) | CachePlace::Inline => UPLOADS,
+                },
                 ignore_error: spec.ignore_error,
             }),
             Err(error) => {
@@ -79,12 +102,20 @@ pub(crate) fn exports(
 }
 
 /// Opens an export; one that is a part of the image is none.
-fn export(spec: &CacheToSpec, registry: &Client) -> Result<Option<Box<dyn SharedCache>>, SharedCacheError> {
+fn export(
+    spec: &CacheToSpec,
+    registry: &Client,
+    clock: fn() -> i64,
+) -> Result<Option<Box<dyn SharedCache>>, OpenError> {
     Ok(Some(match &spec.place {
         CachePlace::Local { dest, tag, reset } => {
             Box::new(LayoutCache::export(dest, tag, LayoutExport { reset: *reset })?)
         }
         CachePlace::Registry(cache) => Box::new(in_registry(cache, registry.clone())),
+        CachePlace::S3(spec) => {
+            let bucket = bucket(spec, registry.clone(), clock)?;
+            Box::new(S3Cache::export(bucket, places(spec), clock, spec.touch_refresh))
+        }
         CachePlace::Inline => return Ok(None),
     }))
 }
@@ -93,6 +124,27 @@ fn in_registry(cache: &CacheReference, client: Client) -> RegistryCache {
     let CacheReference { reference, insecure } = cache;
     let client = if *insecure { client.insecure(reference.registry()) } else { client };
     RegistryCache::new(client, reference.clone())
+}
+
+fn bucket(spec: &S3Spec, client: Client, clock: fn() -> i64) -> Result<Bucket, OpenError> {
+    let credentials = aws::credentials(&spec.credentials)
+        .map_err(|source| OpenError::Credentials { bucket: spec.bucket.clone(), source })?;
+    let settings = BucketSettings {
+        name: spec.bucket.clone(),
+        region: spec.region.clone(),
+        endpoint: spec.endpoint.clone(),
+        path_style: spec.path_style,
+        credentials,
+        uploads_at_once: spec.upload_parallelism,
+        attempts: spec.attempts,
+        clock,
+    };
+    Ok(Bucket::new(client, &settings).map_err(SharedCacheError::from)?)
+}
+
+fn places(spec: &S3Spec) -> S3Places {
+    let S3Spec { prefix, blobs_prefix, manifests_prefix, names, .. } = spec.clone();
+    S3Places { prefix, blobs: blobs_prefix, manifests: manifests_prefix, names }
 }
 
 /// Returns how the layers of an export are compressed: as they are pushed in this build when nothing else is asked

@@ -6,6 +6,7 @@
 mod agents;
 pub mod args;
 mod attest;
+mod aws;
 pub mod build;
 mod caches;
 pub mod call;

@@ -23,7 +23,7 @@ use castoff_graph::CacheKey;
 use castoff_oci::{Descriptor, Digest, Index, Manifest, MediaType, Raw};
 use rustix::fs::FlockOperation;
 
-use super::{SharedCache, SharedCacheError, file_name};
+use super::{Existing, OpenBlob, SharedCache, SharedCacheError, file_name};
 use crate::bodies::lock;
 
 /// Documents are small; more than this is damage.
@@ -266,9 +266,10 @@ impl SharedCache for LayoutCache {
     fn put_blob(
         &self,
         descriptor: &Descriptor,
-        open: &dyn Fn() -> Result<Box<dyn Read + Send>, SharedCacheError>,
+        existing: Existing,
+        open: &OpenBlob<'_>,
     ) -> Result<u64, SharedCacheError> {
-        if !self.lacks_blob(descriptor) {
+        if existing == Existing::Keep && !self.lacks_blob(descriptor) {
             return Ok(0);
         }
         self.write(&self.blob(&descriptor.digest), &mut *open()?, Some(descriptor))

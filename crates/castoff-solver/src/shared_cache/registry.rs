@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use castoff_graph::CacheKey;
@@ -11,10 +11,9 @@ use castoff_oci::{Descriptor, Digest, Manifest, MediaType, Reference};
 use castoff_registry::{Client, Push, Pushed, RegistryError};
 
 use super::object::StepObject;
-use super::{SharedCache, SharedCacheError, inline};
+use super::{Existing, OpenBlob, SharedCache, SharedCacheError, from_offset, inline};
 use crate::bodies::lock;
 use crate::origin::entries;
-use crate::step::chain;
 
 /// Longest tag of the distribution specification.
 const TAG_LIMIT: usize = 128;
@@ -145,13 +144,10 @@ impl SharedCache for RegistryCache {
     fn put_blob(
         &self,
         descriptor: &Descriptor,
-        open: &dyn Fn() -> Result<Box<dyn Read + Send>, SharedCacheError>,
+        _: Existing,
+        open: &OpenBlob<'_>,
     ) -> Result<u64, SharedCacheError> {
-        let from = |offset: u64| {
-            let mut reader = open().map_err(|error| io::Error::other(chain(&error)))?;
-            io::copy(&mut reader.by_ref().take(offset), &mut io::sink())?;
-            Ok(reader)
-        };
+        let from = from_offset(open);
         let push = Push { descriptor, mount_from: None, open: &from, sent: &mut |_| {} };
         match self.client.push_blob(&self.reference, push)? {
             Pushed::Present | Pushed::Mounted => Ok(0),

@@ -11,7 +11,7 @@ use castoff_store::{CacheRecord, LayerId};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::object::{CachedStep, StepObject};
-use super::{SharedCache, SharedCacheError, find};
+use super::{Existing, SharedCache, SharedCacheError, find};
 use crate::World;
 use crate::bodies::{Bodies, Origin, lock};
 use crate::driver::Messenger;
@@ -20,8 +20,8 @@ use crate::export::pack::{self, PackOptions, PackSource, PackedBlob};
 use crate::guard::GuardError;
 use crate::step::chain;
 
-/// Uploads at once, over all exports.
-const WORKERS: usize = 4;
+/// Uploads at once, where nobody asks for more or fewer.
+pub const UPLOADS: usize = 4;
 
 /// Longer lists of files are not in an object: it is read by every look-up.
 const FILES_LIMIT: u64 = 64 << 10;
@@ -47,6 +47,9 @@ pub struct CacheExport {
     pub mode: CacheMode,
     /// How layers are compressed.
     pub compression: PackOptions,
+    /// How many steps are uploaded at once. The threads are those of all exports, as many as the one needs that wants
+    /// the most.
+    pub uploads_at_once: usize,
     /// Whether the build succeeds when the export fails.
     pub ignore_error: bool,
 }
@@ -125,7 +128,7 @@ impl<'scope> Uploader<'scope> {
     ) -> Uploader<'scope> {
         let (sender, receiver) = crossbeam_channel::unbounded();
         let states: Arc<Vec<Mutex<State>>> = Arc::new(exports.iter().map(|_| Mutex::default()).collect());
-        let count = if exports.is_empty() { 0 } else { WORKERS };
+        let count = exports.iter().map(|export| export.uploads_at_once).max().unwrap_or_default();
         let worker = |_| {
             let (states, stop) = (Arc::clone(&states), Arc::clone(&stop));
             let receiver: Receiver<Upload> = receiver.clone();
@@ -198,7 +201,11 @@ impl To<'_> {
         // A result that was not kept has no record.
         let Some(record) = self.world.store.record(upload.key.0).map_err(unreadable)? else { return Ok(()) };
         let keys: Vec<CacheKey> = [Some(upload.key), upload.definition].into_iter().flatten().collect();
-        if self.is_there(&keys)? {
+        let existing = match self.world.shared_caches.is_refused(&upload.key) {
+            true => Existing::Replace,
+            false => Existing::Keep,
+        };
+        if existing == Existing::Keep && self.is_there(&keys)? {
             lock(self.state).known += 1;
             return Ok(());
         }
@@ -229,7 +236,7 @@ impl To<'_> {
         if let Some(guard) = &self.world.guard {
             guard.text("the description of a step for a cache", step.bytes())?;
         }
-        let mut bytes = cache.put_blob(&object.layer, &|| self.open(&blob, source))?;
+        let mut bytes = cache.put_blob(&object.layer, existing, &|| self.open(&blob, source))?;
         bytes += put_step(cache, &manifest.value().config, &step)?;
         cache.put_manifest(&[&keys[..], &[upload.place]].concat(), manifest.bytes())?;
         let mut state = lock(self.state);
@@ -300,7 +307,7 @@ fn put_step(
     descriptor: &Descriptor,
     step: &Raw<CachedStep>,
 ) -> Result<u64, SharedCacheError> {
-    cache.put_blob(descriptor, &|| Ok(Box::new(io::Cursor::new(step.bytes().to_vec()))))
+    cache.put_blob(descriptor, Existing::Keep, &|| Ok(Box::new(io::Cursor::new(step.bytes().to_vec()))))
 }
 
 fn describe(

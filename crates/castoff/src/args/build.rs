@@ -49,12 +49,12 @@ pub struct BuildArgs {
     /// Forward an ssh agent to steps that ask for it: default|ID[=SOCKET|KEY[,KEY...]]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub ssh: Vec<String>,
-    /// Ask a shared cache for steps that the store does not have: type=local,src=DIRECTORY, or a
-    /// name in a registry
+    /// Ask a shared cache for steps that the store does not have: type=local,src=DIRECTORY, a name in
+    /// a registry, or type=s3,bucket=NAME,region=NAME
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub cache_from: Vec<String>,
     /// Fill a shared cache while the build runs: type=local,dest=DIRECTORY[,mode=max],
-    /// or type=registry,ref=NAME[,mode=max]
+    /// type=registry,ref=NAME[,mode=max], or type=s3,bucket=NAME,region=NAME[,mode=max]
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub cache_to: Vec<String>,
     /// Write the image id to a file

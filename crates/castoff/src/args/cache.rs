@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use castoff_oci::{Digest, Reference, ReferenceError};
 
-use super::LayerCompression;
 use super::fields::{self, FieldError};
+use super::s3::{S3, S3Spec, SECRET};
+use super::{Environment, LayerCompression};
 
 /// A cache that is asked for steps that the store does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum CacheFromSpec {
     },
     /// In a registry (B-126).
     Registry(CacheReference),
+    /// In a bucket (B-129).
+    S3(S3Spec),
 }
 
 /// A cache in a registry.
@@ -63,6 +66,8 @@ pub enum CachePlace {
     },
     /// In a registry (B-126).
     Registry(CacheReference),
+    /// In a bucket (B-129).
+    S3(S3Spec),
     /// In the image itself (B-125).
     Inline,
 }
@@ -98,6 +103,22 @@ pub enum CacheError {
         /// What the key takes.
         expected: &'static str,
     },
+    /// A key that the environment does not have either.
+    #[error("`{key}` is required for type=s3: give it, or set {variable}")]
+    Variable {
+        /// The key.
+        key: &'static str,
+        /// The variable.
+        variable: &'static str,
+    },
+    /// A service that castoff has no client of.
+    #[error("type={kind} is not supported: {instead}")]
+    Service {
+        /// The service.
+        kind: String,
+        /// What does the same.
+        instead: &'static str,
+    },
     /// Something that is known but not built yet.
     #[error("`{0}` is not supported yet")]
     Unsupported(String),
@@ -118,7 +139,7 @@ const TO_ALL: &[&str] = &[
 
 impl CacheFromSpec {
     /// Reads one value of `--cache-from`. A name without keys is that of a cache in a registry.
-    pub fn parse(text: &str) -> Result<CacheFromSpec, CacheError> {
+    pub fn parse(text: &str, environment: &Environment) -> Result<CacheFromSpec, CacheError> {
         let fields = Fields::parse(text)?;
         match fields.kind.as_str() {
             "local" => {
@@ -136,6 +157,10 @@ impl CacheFromSpec {
                 fields.only(&[REGISTRY])?;
                 Ok(CacheFromSpec::Registry(fields.reference()?))
             }
+            "s3" => {
+                fields.only(&[S3])?;
+                Ok(CacheFromSpec::S3(S3Spec::of(&fields, environment)?))
+            }
             "inline" => {
                 Err(refused("type", "inline", "type=registry,ref=IMAGE, which finds the cache in an image"))
             }
@@ -146,7 +171,7 @@ impl CacheFromSpec {
 
 impl CacheToSpec {
     /// Reads one value of `--cache-to`. A name without keys is that of a cache in a registry.
-    pub fn parse(text: &str) -> Result<CacheToSpec, CacheError> {
+    pub fn parse(text: &str, environment: &Environment) -> Result<CacheToSpec, CacheError> {
         let fields = Fields::parse(text)?;
         let place = match fields.kind.as_str() {
             "local" => {
@@ -157,6 +182,10 @@ impl CacheToSpec {
             "registry" => {
                 fields.only(&[REGISTRY, TO_ALL])?;
                 CachePlace::Registry(fields.reference()?)
+            }
+            "s3" => {
+                fields.only(&[S3, TO_ALL])?;
+                CachePlace::S3(S3Spec::of(&fields, environment)?)
             }
             "inline" => {
                 fields.only(&[&["type", "mode"]])?;
@@ -202,22 +231,50 @@ impl CacheToSpec {
     }
 }
 
-fn unknown(kind: &str) -> CacheError {
-    match kind {
-        "s3" | "gha" | "azblob" => CacheError::Unsupported(format!("type={kind}")),
-        other => CacheError::Type(other.to_owned()),
+/// Returns a value with the values of secret keys left out, for messages.
+pub(super) fn without_secrets(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    let next = |rest: &str| {
+        let lower = rest.to_ascii_lowercase();
+        let places = SECRET.iter().filter_map(|key| {
+            let start = lower.find(&format!("{key}="))?;
+            Some((start, start + key.len() + 1))
+        });
+        places.min()
+    };
+    while let Some((start, value)) = next(rest) {
+        // A field in quotes ends with one.
+        let end = if rest[..start].ends_with('"') { '"' } else { ',' };
+        let end = rest[value..].find(end).map_or(rest.len(), |length| value + length);
+        shown.push_str(&rest[..value]);
+        shown.push_str("...");
+        rest = &rest[end..];
     }
+    shown + rest
+}
+
+fn unknown(kind: &str) -> CacheError {
+    let instead = match kind {
+        "gha" => "keep a type=local directory with the workflow's own cache action, or use type=registry",
+        "azblob" => "use type=registry, or type=s3 with a gateway",
+        other => return CacheError::Type(other.to_owned()),
+    };
+    CacheError::Service { kind: kind.to_owned(), instead }
 }
 
 /// The fields of a value.
-struct Fields {
+pub(super) struct Fields {
     kind: String,
     pairs: Vec<(String, String)>,
 }
 
 impl Fields {
     fn parse(text: &str) -> Result<Fields, CacheError> {
-        let fields = fields::split(text)?;
+        let fields = fields::split(text).map_err(|error| match error {
+            FieldError::Quote(text) => FieldError::Quote(without_secrets(&text)),
+            error => error,
+        })?;
         if let [name] = fields.as_slice()
             && !name.contains('=')
         {
@@ -240,7 +297,7 @@ impl Fields {
         }
     }
 
-    fn last(&self, wanted: &str) -> Option<&str> {
+    pub(super) fn last(&self, wanted: &str) -> Option<&str> {
         let found = self.pairs.iter().rev().find(|(key, _)| key == wanted);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
@@ -249,7 +306,7 @@ impl Fields {
         self.last(key).ok_or(FieldError::Missing(key))
     }
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool, FieldError> {
+    pub(super) fn flag(&self, key: &str, default: bool) -> Result<bool, FieldError> {
         self.last(key).map_or(Ok(default), fields::boolean)
     }
 
@@ -274,7 +331,7 @@ impl Fields {
     }
 }
 
-fn refused(key: &str, value: &str, expected: &'static str) -> CacheError {
+pub(super) fn refused(key: &str, value: &str, expected: &'static str) -> CacheError {
     CacheError::Value { key: key.to_owned(), value: value.to_owned(), expected }
 }
 
@@ -282,17 +339,24 @@ fn refused(key: &str, value: &str, expected: &'static str) -> CacheError {
 mod tests {
     use super::*;
 
+    fn from(text: &str) -> Result<CacheFromSpec, CacheError> {
+        CacheFromSpec::parse(text, &Environment::default())
+    }
+
+    fn to(text: &str) -> Result<CacheToSpec, CacheError> {
+        CacheToSpec::parse(text, &Environment::default())
+    }
+
     // B-123, B-127
     #[test]
     fn caches_in_directories_are_read() {
-        let from = CacheFromSpec::parse("type=local,src=/c").unwrap();
+        let read = from("type=local,src=/c").unwrap();
         let local = |tag: &str, digest| CacheFromSpec::Local { src: "/c".into(), tag: tag.into(), digest };
-        assert_eq!(from, local("latest", None));
+        assert_eq!(read, local("latest", None));
         let digest = Digest::of(b"x");
-        let from = CacheFromSpec::parse(&format!("type=local,src=/c,tag=v1,digest={digest}")).unwrap();
-        assert_eq!(from, local("v1", Some(digest)));
-        let to =
-            CacheToSpec::parse("type=local,dest=/c,mode=max,compression=gzip,ignore-error=true").unwrap();
+        let read = from(&format!("type=local,src=/c,tag=v1,digest={digest}")).unwrap();
+        assert_eq!(read, local("v1", Some(digest)));
+        let to = to("type=local,dest=/c,mode=max,compression=gzip,ignore-error=true").unwrap();
         assert_eq!(to.place, CachePlace::Local { dest: "/c".into(), tag: "latest".into(), reset: false });
         assert!(to.all && to.ignore_error);
         assert_eq!(to.compression, Some(LayerCompression::Gzip));
@@ -303,28 +367,29 @@ mod tests {
     fn caches_in_registries_are_read() {
         let cache = |insecure| CacheReference { reference: "example.com/app:c".parse().unwrap(), insecure };
         for text in ["example.com/app:c", "type=registry,ref=example.com/app:c"] {
-            assert_eq!(CacheFromSpec::parse(text), Ok(CacheFromSpec::Registry(cache(false))));
-            assert_eq!(CacheToSpec::parse(text).unwrap().place, CachePlace::Registry(cache(false)));
+            assert_eq!(from(text), Ok(CacheFromSpec::Registry(cache(false))));
+            assert_eq!(to(text).unwrap().place, CachePlace::Registry(cache(false)));
         }
-        let from = CacheFromSpec::parse("type=registry,ref=example.com/app:c,registry.insecure=true");
-        assert_eq!(from, Ok(CacheFromSpec::Registry(cache(true))));
-        assert!(CacheFromSpec::parse("type=registry").is_err());
-        assert!(CacheToSpec::parse("type=registry,ref=A").is_err());
+        let read = from("type=registry,ref=example.com/app:c,registry.insecure=true");
+        assert_eq!(read, Ok(CacheFromSpec::Registry(cache(true))));
+        assert!(from("type=registry").is_err());
+        assert!(to("type=registry,ref=A").is_err());
         let digest = format!("type=registry,ref=app@{}", Digest::of(b"x"));
-        assert!(CacheFromSpec::parse(&digest).is_err());
+        assert!(from(&digest).is_err());
     }
 
     // B-034
     #[test]
     fn what_makes_no_sense_is_refused() {
         let check = |text: &str, expected: &str| {
-            let error = CacheToSpec::parse(text).unwrap_err().to_string();
+            let error = to(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         };
         check("type=local", "`dest` is required");
         check("dest=/c", "type is required");
         check("type=other", "unknown cache type");
-        check("type=azblob", "not supported");
+        check("type=azblob", "type=azblob is not supported: use type=registry");
+        check("type=gha", "type=gha is not supported: keep a type=local directory");
         check("type=inline,mode=max", "expected min");
         check("type=inline,ref=app", "ref");
         check("type=local,dest=/c,mode=most", "min or max");
@@ -332,8 +397,23 @@ mod tests {
         check("type=local,dest=/c,image-manifest=false", "not supported");
         check("type=local,dest=/c,dst=/c", "did you mean");
         check("type=local,dest=/c,compression=gzip,compression-level=10", "number");
-        let error = CacheFromSpec::parse("type=local,src=/c,digest=x").unwrap_err().to_string();
+        let error = from("type=local,src=/c,digest=x").unwrap_err().to_string();
         assert!(error.contains("a digest such as"), "{error}");
-        assert!(CacheFromSpec::parse("type=local,src=/c,dest=/c").is_err());
+        assert!(from("type=local,src=/c,dest=/c").is_err());
+    }
+
+    // B-129: a message has no key in it.
+    #[test]
+    fn keys_are_left_out_of_messages() {
+        let check = |text: &str, expected: &str| assert_eq!(without_secrets(text), expected);
+        check("type=s3,secret_access_key=a,name=b", "type=s3,secret_access_key=...,name=b");
+        check(
+            "type=s3,Secret_Access_Key=a,session_token=t",
+            "type=s3,Secret_Access_Key=...,session_token=...",
+        );
+        check("type=s3,\"secret_access_key=a,b\",name=c", "type=s3,\"secret_access_key=...\",name=c");
+        check("type=local,dest=/c", "type=local,dest=/c");
+        let error = to("type=s3,secret_access_key=a\"b").unwrap_err().to_string();
+        assert!(!error.contains("a\"b"), "{error}");
     }
 }

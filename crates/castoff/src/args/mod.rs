@@ -22,6 +22,7 @@ mod place;
 mod proxies;
 mod recorded;
 mod request;
+mod s3;
 mod secret;
 mod ssh;
 mod step;
@@ -53,6 +54,7 @@ pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, 
 pub use place::{PlaceError, PlaceSpec};
 pub use recorded::RecordedRequest;
 pub use request::{BuildRequest, LockSpec, LockUse, PlanRequest, ProgressMode, RequestError, ValueError};
+pub use s3::{S3Credentials, S3Spec};
 pub use secret::{SecretError, SecretSource, SecretSpec};
 pub use ssh::{SshError, SshSpec};
 pub use step::{DeviceEntitlement, Entitlements, StepFlagError};

@@ -9,6 +9,7 @@ use castoff_solver::export::annotate::Annotation;
 
 use super::CachePlace;
 use super::attest::Collected;
+use super::cache;
 use super::engine::EngineChoice;
 use super::fields::FieldError;
 use super::{
@@ -327,7 +328,7 @@ impl BuildArgs {
             }
         }
         self.check_outputs(&outputs, environment)?;
-        let cache_to = each("cache-to", &filled(&self.cache_to), |text| Ok(CacheToSpec::parse(text)?))?;
+        let cache_to = caches("cache-to", &self.cache_to, |text| CacheToSpec::parse(text, environment))?;
         if global.offline(environment)? {
             refuse_network(&plan, &outputs, &cache_to)?;
         }
@@ -364,8 +365,8 @@ impl BuildArgs {
             ssh,
             engine: EngineChoice::of(environment),
             rewrite_timestamp,
-            cache_from: each("cache-from", &filled(&self.cache_from), |text| {
-                Ok(CacheFromSpec::parse(text)?)
+            cache_from: caches("cache-from", &self.cache_from, |text| {
+                CacheFromSpec::parse(text, environment)
             })?,
             cache_to,
             iidfile: self.iidfile.clone(),
@@ -622,8 +623,12 @@ fn refuse_network(
     if outputs.iter().any(|output| matches!(output, OutputSpec::Image { push: true, .. })) {
         return Err(RequestError::Offline("a push"));
     }
-    if cache_to.iter().any(|cache| matches!(cache.place, CachePlace::Registry(_))) {
-        return Err(RequestError::Offline("filling a cache in a registry"));
+    for cache in cache_to {
+        match cache.place {
+            CachePlace::Registry(_) => return Err(RequestError::Offline("filling a cache in a registry")),
+            CachePlace::S3(_) => return Err(RequestError::Offline("filling a cache in a bucket")),
+            CachePlace::Local { .. } | CachePlace::Inline => {}
+        }
     }
     Ok(())
 }
@@ -753,6 +758,23 @@ fn each<T>(
     mut parse: impl FnMut(&str) -> Result<T, ValueError>,
 ) -> Result<Vec<T>, RequestError> {
     texts.iter().map(|text| value(flag, text, &mut parse)).collect()
+}
+
+/// Reads caches. A value that is refused is shown without its keys.
+fn caches<T>(
+    flag: &'static str,
+    texts: &[String],
+    mut parse: impl FnMut(&str) -> Result<T, CacheError>,
+) -> Result<Vec<T>, RequestError> {
+    let read = |text: &String| {
+        let refused = |error: CacheError| RequestError::Value {
+            flag,
+            value: cache::without_secrets(text),
+            source: error.into(),
+        };
+        parse(text).map_err(refused)
+    };
+    filled(texts).iter().map(read).collect()
 }
 
 /// BUILDX_METADATA_PROVENANCE: `max`, `min`, or a boolean or `disabled` (B-114).

@@ -1,5 +1,6 @@
 //! Base images from registries: Debian's own, and one that is scripted. Everything is on loopback.
 
+mod buckets;
 mod caching;
 mod copying;
 mod indexes;
@@ -11,6 +12,7 @@ mod proxy;
 mod pushing;
 mod scripted;
 mod signing;
+mod store;
 
 use std::fs;
 use std::path::Path;
