@@ -24,6 +24,9 @@ pub trait Guard: fmt::Debug + Send + Sync {
     /// Looks at what changed in the directory of a cache mount, which a step saw at `target`, since a time in
     /// milliseconds since 1970.
     fn cache_mount(&self, directory: &Path, target: &str, since_ms: i64) -> Result<(), GuardError>;
+
+    /// Looks at all that a cache mount, which steps see at `target`, has in it: a tar that is to leave this machine.
+    fn cache_mount_archive(&self, tar: &mut dyn Read, target: &str) -> Result<(), GuardError>;
 }
 
 /// Why something may not be kept, or could not be looked at.

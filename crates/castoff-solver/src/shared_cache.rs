@@ -10,6 +10,7 @@
 
 pub(crate) mod inline;
 mod layout;
+pub(crate) mod mount;
 mod object;
 mod registry;
 mod s3;
@@ -35,13 +36,14 @@ use crate::schedule::VertexResult;
 use crate::step::{StepError, chain};
 
 pub use layout::{LayoutCache, LayoutExport};
+pub use mount::{MountOutcome, MountReport, Mounts};
 pub use object::MalformedObject;
 pub use registry::RegistryCache;
 pub use s3::{S3Cache, S3Places};
 pub(crate) use upload::Upload;
 pub use upload::{CacheExport, CacheMode, ExportReport, UPLOADS, UploadQueue, Uploader};
 
-use object::{STEP_LIMIT, StepObject, unmasked};
+use object::{CONFIG_LIMIT, StepObject, unmasked};
 
 /// A place where objects of steps and blobs of layers are kept, by several machines at once.
 ///
@@ -153,9 +155,19 @@ pub struct SharedCaches {
     pub(crate) ledger: Ledger,
 }
 
+/// A cache that is asked.
+#[derive(Debug)]
+pub struct CacheImport {
+    /// The cache.
+    pub cache: Box<dyn SharedCache>,
+    /// Which cache mounts come from it.
+    pub mounts: Option<Mounts>,
+}
+
 #[derive(Debug)]
 struct Import {
     cache: Box<dyn SharedCache>,
+    mounts: Option<Mounts>,
     /// It could not be read once and is not asked again.
     off: AtomicBool,
 }
@@ -201,9 +213,9 @@ pub(crate) struct CachedLayer {
 
 impl SharedCaches {
     /// Returns imports, in the order in which they are asked.
-    pub fn new(imports: Vec<Box<dyn SharedCache>>) -> SharedCaches {
-        let imports = imports.into_iter().map(|cache| Import { cache, off: AtomicBool::new(false) });
-        SharedCaches { imports: imports.collect(), ..SharedCaches::default() }
+    pub fn new(imports: Vec<CacheImport>) -> SharedCaches {
+        let import = |CacheImport { cache, mounts }| Import { cache, mounts, off: AtomicBool::new(false) };
+        SharedCaches { imports: imports.into_iter().map(import).collect(), ..SharedCaches::default() }
     }
 
     /// Returns whether there is any import.
@@ -297,14 +309,14 @@ impl SharedCaches {
 
 fn find(cache: &dyn SharedCache, key: CacheKey) -> Result<Option<StepObject>, SharedCacheError> {
     let Some(manifest) = cache.manifest(&key)? else { return Ok(None) };
-    Ok(Some(StepObject::read(&manifest, key, |descriptor| read_step(cache, descriptor))?))
+    Ok(Some(StepObject::read(&manifest, key, |descriptor| read_config(cache, descriptor))?))
 }
 
-fn read_step(cache: &dyn SharedCache, descriptor: &Descriptor) -> Result<Vec<u8>, SharedCacheError> {
+fn read_config(cache: &dyn SharedCache, descriptor: &Descriptor) -> Result<Vec<u8>, SharedCacheError> {
     let mut bytes = Vec::new();
     let source = cache.open_blob(descriptor)?;
     let file = |source| SharedCacheError::File { path: descriptor.digest.to_string().into(), source };
-    source.take(STEP_LIMIT).read_to_end(&mut bytes).map_err(file)?;
+    source.take(CONFIG_LIMIT).read_to_end(&mut bytes).map_err(file)?;
     Ok(bytes)
 }
 
@@ -320,7 +332,7 @@ pub(crate) fn earlier(shared: &Shared<'_>, id: VertexId, now: &KeyRecipe) -> Opt
     imports.iter().filter(|import| !import.off.load(Ordering::Relaxed)).find_map(|import| {
         let cache = &*import.cache;
         let manifest = cache.manifest(&place).ok()??;
-        let object = StepObject::read_any(&manifest, |descriptor| read_step(cache, descriptor)).ok()?;
+        let object = StepObject::read_any(&manifest, |descriptor| read_config(cache, descriptor)).ok()?;
         let step = object.step;
         (step.place == Some(place.0)).then(|| Earlier {
             recipe: unmasked(&step.recipe, now),

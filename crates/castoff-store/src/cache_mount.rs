@@ -153,6 +153,14 @@ impl CacheMount {
         self.first.is_some()
     }
 
+    /// Empties the directory while it is new.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn clean(&self) -> Result<(), FileError> {
+        if self.first.is_some() { self.store.empty_directory(&self.path) } else { Ok(()) }
+    }
+
     /// Says that the directory is about to be written to by a step that may leave a secret there. Returns whether that
     /// was so before, and was never found to be untrue.
     ///

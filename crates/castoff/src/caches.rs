@@ -8,13 +8,13 @@ use castoff_oci::Digest;
 use castoff_registry::{Bucket, BucketSettings, Client};
 use castoff_solver::export::pack::{PackCompression, PackOptions};
 use castoff_solver::shared_cache::{
-    CacheExport, CacheMode, ExportReport, LayoutCache, LayoutExport, RegistryCache, S3Cache, S3Places,
-    SharedCache, SharedCacheError, SharedCaches, UPLOADS,
+    CacheExport, CacheImport, CacheMode, ExportReport, LayoutCache, LayoutExport, MountOutcome, MountReport,
+    RegistryCache, S3Cache, S3Places, SharedCache, SharedCacheError, SharedCaches, UPLOADS,
 };
 use castoff_solver::{Event, Outcome, StepId, World, chain};
 
 use crate::args::{
-    self, BuildRequest, CacheFromSpec, CachePlace, CacheReference, CacheToSpec, OutputSpec, S3Spec,
+    self, BuildRequest, CachePlace, CacheReference, CacheSource, CacheToSpec, OutputSpec, S3Spec,
 };
 use crate::aws::{self, CredentialsError};
 use crate::table;
@@ -37,8 +37,8 @@ pub(crate) fn imports(
 ) -> SharedCaches {
     let mut caches = Vec::new();
     for spec in &request.cache_from {
-        match import(spec, registry, clock) {
-            Ok(cache) => caches.push(cache),
+        match import(&spec.place, registry, clock) {
+            Ok(cache) => caches.push(CacheImport { cache, mounts: spec.mounts.clone() }),
             Err(error) => {
                 tell(&format!("a cache to import cannot be read: {}", chain(&error)), free, events);
             }
@@ -48,16 +48,14 @@ pub(crate) fn imports(
 }
 
 fn import(
-    spec: &CacheFromSpec,
+    place: &CacheSource,
     registry: &Client,
     clock: &fn() -> i64,
 ) -> Result<Box<dyn SharedCache>, OpenError> {
-    Ok(match spec {
-        CacheFromSpec::Local { src, tag, digest } => {
-            Box::new(LayoutCache::import(src, tag, digest.as_ref())?)
-        }
-        CacheFromSpec::Registry(cache) => Box::new(in_registry(cache, registry.clone()).with_image()),
-        CacheFromSpec::S3(spec) => {
+    Ok(match place {
+        CacheSource::Local { src, tag, digest } => Box::new(LayoutCache::import(src, tag, digest.as_ref())?),
+        CacheSource::Registry(cache) => Box::new(in_registry(cache, registry.clone()).with_image()),
+        CacheSource::S3(spec) => {
             Box::new(S3Cache::import(bucket(spec, registry.clone(), *clock)?, places(spec), *clock))
         }
     })
@@ -83,6 +81,7 @@ pub(crate) fn exports(
                 cache,
                 mode: if spec.all { CacheMode::Max } else { CacheMode::Min },
                 compression: compression(spec, request),
+                mounts: spec.mounts.clone(),
                 uploads_at_once: match &spec.place {
                     CachePlace::S3(spec) => spec.upload_parallelism,
                     CachePlace::Local { .. } | CachePlace::Registry(_) | CachePlace::Inline => UPLOADS,
@@ -192,13 +191,17 @@ pub(crate) fn end_export(
     }
     let mut failed = None;
     for report in reports {
-        let ExportReport { name, sent, known, skipped, bytes, error, ignore_error } = report;
+        let ExportReport { name, sent, known, skipped, bytes, mounts, error, ignore_error } = report;
         let size = table::bytes(bytes);
         let mut text = format!("{name}: {sent} steps sent ({size}), {known} were there");
         if skipped > 0 {
             text.push_str(&format!(", {skipped} left out because they are made again sooner than sent"));
         }
         events(Event::Note { step, text });
+        for MountReport { id, outcome } in mounts {
+            let text = format!("{name}: cache mount {id}: {}", of_mount(outcome));
+            events(Event::Note { step, text });
+        }
         if let Some(error) = error {
             let text = format!("exporting to {name}: {}", chain(&error));
             if ignore_error && !matches!(error, SharedCacheError::Guard(_)) {
@@ -216,6 +219,17 @@ pub(crate) fn end_export(
     };
     events(Event::Finished { step, outcome });
     failed
+}
+
+fn of_mount(outcome: MountOutcome) -> String {
+    match outcome {
+        MountOutcome::Sent { chunks, new, bytes } => {
+            format!("{new} of {chunks} chunks sent ({})", table::bytes(bytes))
+        }
+        MountOutcome::TooLarge(limit) => format!("more than {}, not sent", table::bytes(limit)),
+        MountOutcome::Busy => "another build works in it, not sent".to_owned(),
+        MountOutcome::Unreadable(why) => format!("not sent: {why}"),
+    }
 }
 
 /// Says what the imports gave and cost.

@@ -12,11 +12,12 @@ mod say;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use castoff_inspect::secrets::{Find, Needles, Part, Scan, Scanner, TokenSearch};
+use castoff_layer::{ReadOptions, read_tar};
 use castoff_oci::ImageConfig;
 use castoff_solver::{Bodies, BodyError, Guard, GuardError, Leak, Messenger, SecretValue};
 use castoff_store::LayerId;
@@ -176,6 +177,19 @@ impl Guard for Prover {
         drop(beside);
         first(scan, |find| format!("`{}` of a cache mount", find.path))
     }
+
+    fn cache_mount_archive(&self, tar: &mut dyn Read, target: &str) -> Result<(), GuardError> {
+        let mut scanner = Scanner::new(&self.needles, None);
+        let options = ReadOptions { whiteouts: false, ..ReadOptions::default() };
+        let failed = |source| GuardError::File { path: target.into(), source };
+        read_tar(tar, options, &mut |mut entry, data, _| {
+            let below = target.trim_matches('/');
+            entry.path = [below.as_bytes(), b"/", &entry.path].concat();
+            Ok(scanner.entry(&entry, data)?)
+        })
+        .map_err(|error| failed(io::Error::other(error)))?;
+        first(scanner.finish(), |find| format!("`{}` of a cache mount that is to be shared", find.path))
+    }
 }
 
 /// Returns the first find as an error.
@@ -197,4 +211,39 @@ fn leak(find: &Find, place: String) -> Leak {
 /// Locks a mutex whose data stays valid whatever its holders did.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use castoff_layer::{Entry, EntryKind, TarOptions, TarWriter, Timestamp};
+
+    use super::*;
+
+    fn archive(content: &[u8]) -> Vec<u8> {
+        let entry = Entry {
+            path: b"a".to_vec(),
+            kind: EntryKind::File { size: content.len() as u64 },
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp { seconds: 1, nanos: 0 },
+            xattrs: Default::default(),
+        };
+        let mut tar = TarWriter::new(Vec::new(), TarOptions::default());
+        tar.append(&entry, &mut &*content).unwrap();
+        tar.finish().unwrap()
+    }
+
+    // D-166: all that a cache mount has in it, whenever it got there.
+    #[test]
+    fn a_cache_mount_that_is_to_leave_is_looked_at_whole() {
+        let prover = Prover::new([("token", &b"s3cr3t-of-a-mount"[..])]);
+        let look =
+            |tar: &[u8]| prover.cache_mount_archive(&mut &*tar, "/cache/").map_err(|error| error.to_string());
+        let expected = "secret `token` is in `/cache/a` of a cache mount that is to be shared (plain)";
+        assert_eq!(look(&archive(b"x s3cr3t-of-a-mount x")), Err(expected.to_owned()));
+        assert_eq!(look(&archive(b"nothing")), Ok(()));
+        // In what cannot be read nothing was looked for.
+        assert!(look(b"no archive").is_err());
+    }
 }

@@ -14,6 +14,7 @@ use crate::driver::{Messenger, Shared};
 use crate::export::tree;
 use crate::lookup::{local, mount_source};
 use crate::process_root::stacked;
+use crate::shared_cache::mount::{UsedMount, keys, restore};
 use crate::step::StepError;
 
 /// Mounts that are ready, and what must live as long as they do.
@@ -29,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) caches: Vec<CacheMount>,
     /// Those that the step may write to, by their places, and where it sees them.
     pub(super) written: Vec<(usize, String)>,
+    /// The same for shared caches.
+    pub(super) used: Vec<UsedMount>,
     /// Ends before the directories of the sockets go.
     _agents: Vec<(Served, TemporaryDirectory)>,
     _scratch: Vec<ActiveLayer>,
@@ -47,7 +50,7 @@ pub(super) fn prepare(
     caches.sort_by_key(|(_, mount)| cache_name(mount));
     let mut sources = BTreeMap::new();
     for (index, mount) in caches {
-        sources.insert(index, cache(shared, &mut prepared, id, mount, messenger)?);
+        sources.insert(index, cache(shared, &mut prepared, (id, op), mount, messenger)?);
     }
     for (index, mount) in op.mounts.iter().enumerate() {
         match mount {
@@ -153,11 +156,11 @@ fn belongs_to_another(path: &Path) -> Result<bool, StepError> {
 fn cache(
     shared: &Shared<'_>,
     prepared: &mut Prepared,
-    id: VertexId,
+    (id, op): (VertexId, &RunOp),
     mount: &Mount,
     messenger: &Messenger,
 ) -> Result<PathBuf, StepError> {
-    let Mount::Cache { id: name, sharing, initial, mode, uid, gid, .. } = mount else {
+    let Mount::Cache { target, id: of_user, sharing, initial, mode, uid, gid, writable, .. } = mount else {
         unreachable!("only cache mounts are given")
     };
     let store = &shared.world.store;
@@ -168,17 +171,21 @@ fn cache(
     };
     // Caches with different initial content are distinct even with equal ids (D-160).
     let name = match initial {
-        Some((from, source)) => format!("{name}\n{}\n{source}", shared.result(*from).identity),
-        None => name.clone(),
+        Some((from, source)) => format!("{of_user}\n{}\n{source}", shared.result(*from).identity),
+        None => of_user.clone(),
     };
+    let keys = keys(&name, op);
+    let starts_anew = shared.graph.vertex(id).ignore_cache;
     let cancelled = || shared.world.cancel.is_cancelled();
-    if shared.graph.vertex(id).ignore_cache {
+    if starts_anew {
         store.reset_cache_mount(&name, &cancelled)?;
     }
     let mut cache = store.cache_mount(&name, sharing, &cancelled)?;
     let path = cache.path().to_owned();
     if cache.created() {
-        if let Some((from, source)) = initial {
+        let restored =
+            !starts_anew && restore(shared.world, &cache, of_user, &keys, shared.step(id), messenger)?;
+        if let Some((from, source)) = initial.as_ref().filter(|_| !restored) {
             let view = shared.bodies.view(&shared.layers(*from)?, messenger)?;
             let resolved = view.resolve(source.as_bytes(), true)?;
             if resolved.node.is_none() {
@@ -188,6 +195,9 @@ fn cache(
         }
         own(&path, *uid, *gid, *mode)?;
         cache.initialised()?;
+    }
+    if *writable {
+        prepared.used.push(UsedMount { name, id: of_user.clone(), target: target.clone(), keys });
     }
     prepared.caches.push(cache);
     Ok(path)

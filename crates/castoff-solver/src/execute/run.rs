@@ -218,6 +218,9 @@ pub(super) fn run(
         }
     }
     drop(spec);
+    if let Some(queue) = &shared.options.uploads {
+        queue.put_mounts(prepared.used);
+    }
     let trace = Trace {
         log: log?,
         cpu_ms: Some((exit.usage.user + exit.usage.system).as_millis() as u64),

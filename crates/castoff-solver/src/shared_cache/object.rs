@@ -17,11 +17,11 @@ pub(crate) const STEP_TYPE: &str = "application/vnd.castoff.cache.step.v1+json";
 /// Version of the step's JSON.
 const VERSION: u32 = 1;
 
-/// Larger steps are not embedded in their manifests, which registries limit.
+/// Larger configs are not embedded in their manifests, which registries limit.
 const EMBEDDED: usize = 256 << 10;
 
-/// Steps are small; more than this is an attack.
-pub(crate) const STEP_LIMIT: u64 = 4 << 20;
+/// Configs are small; more than this is an attack.
+pub(crate) const CONFIG_LIMIT: u64 = 4 << 20;
 
 /// What a shared cache knows of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,11 +124,7 @@ impl StepObject {
     /// Returns the documents of the object: its manifest, and the step, which is the manifest's config.
     pub(crate) fn documents(&self) -> (Raw<Manifest>, Raw<CachedStep>) {
         let step = Raw::new(self.step.clone());
-        let media_type = MediaType::Other(STEP_TYPE.to_owned());
-        let mut config = Descriptor::new(media_type, step.digest(), step.bytes().len() as u64);
-        if step.bytes().len() <= EMBEDDED {
-            config.data = Some(STANDARD.encode(step.bytes()));
-        }
+        let config = config_descriptor(STEP_TYPE, &step);
         (Raw::new(Manifest::oci(config, vec![self.layer.clone()])), step)
     }
 
@@ -151,21 +147,7 @@ impl StepObject {
         blob: impl FnOnce(&Descriptor) -> Result<Vec<u8>, E>,
     ) -> Result<StepObject, E> {
         let manifest: Manifest = serde_json::from_slice(manifest).map_err(MalformedObject::Json)?;
-        let config = &manifest.config;
-        if config.media_type.as_str() != STEP_TYPE {
-            return Err(MalformedObject::Kind("its config is not a step of a cache").into());
-        }
-        if config.size > STEP_LIMIT {
-            return Err(MalformedObject::Kind("the step is too large").into());
-        }
-        let bytes = match &config.data {
-            Some(data) => STANDARD.decode(data).map_err(|_| MalformedObject::Base64)?,
-            None => blob(config)?,
-        };
-        let actual = Digest::of(&bytes);
-        if actual != config.digest {
-            return Err(MalformedObject::Digest { expected: config.digest, actual }.into());
-        }
+        let bytes = config_bytes(&manifest, STEP_TYPE, "its config is not a step of a cache", blob)?;
         let step: CachedStep = serde_json::from_slice(&bytes).map_err(MalformedObject::Json)?;
         if step.version != VERSION {
             return Err(MalformedObject::Kind("the step is of another version").into());
@@ -178,6 +160,43 @@ impl StepObject {
         }
         Ok(StepObject { step, layer: layer.clone() })
     }
+}
+
+/// Returns the descriptor of a config, which has it embedded when it is small.
+pub(super) fn config_descriptor<T>(media_type: &str, config: &Raw<T>) -> Descriptor {
+    let bytes = config.bytes();
+    let media_type = MediaType::Other(media_type.to_owned());
+    let mut descriptor = Descriptor::new(media_type, config.digest(), bytes.len() as u64);
+    if bytes.len() <= EMBEDDED {
+        descriptor.data = Some(STANDARD.encode(bytes));
+    }
+    descriptor
+}
+
+/// Returns the config of a manifest, which must be of a media type; `otherwise` says that it is not. `blob` returns the
+/// bytes of one that is not embedded.
+pub(super) fn config_bytes<E: From<MalformedObject>>(
+    manifest: &Manifest,
+    media_type: &str,
+    otherwise: &'static str,
+    blob: impl FnOnce(&Descriptor) -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, E> {
+    let config = &manifest.config;
+    if config.media_type.as_str() != media_type {
+        return Err(MalformedObject::Kind(otherwise).into());
+    }
+    if config.size > CONFIG_LIMIT {
+        return Err(MalformedObject::Kind("its config is too large").into());
+    }
+    let bytes = match &config.data {
+        Some(data) => STANDARD.decode(data).map_err(|_| MalformedObject::Base64)?,
+        None => blob(config)?,
+    };
+    let actual = Digest::of(&bytes);
+    if actual != config.digest {
+        return Err(MalformedObject::Digest { expected: config.digest, actual }.into());
+    }
+    Ok(bytes)
 }
 
 /// Returns a recipe without the values of variables: they may be build arguments, which are nobody's business,

@@ -10,6 +10,7 @@ use castoff_oci::{Descriptor, LayerCompression, MediaType, Raw};
 use castoff_store::{CacheRecord, LayerId};
 use crossbeam_channel::{Receiver, Sender};
 
+use super::mount::{self, MountReport, Mounts, UsedMount, UsedMounts};
 use super::object::{CachedStep, StepObject};
 use super::{Existing, SharedCache, SharedCacheError, find};
 use crate::World;
@@ -47,6 +48,8 @@ pub struct CacheExport {
     pub mode: CacheMode,
     /// How layers are compressed.
     pub compression: PackOptions,
+    /// Which cache mounts it gets.
+    pub mounts: Option<Mounts>,
     /// How many steps are uploaded at once. The threads are those of all exports, as many as the one needs that wants
     /// the most.
     pub uploads_at_once: usize,
@@ -67,6 +70,8 @@ pub struct ExportReport {
     pub skipped: u64,
     /// Bytes sent.
     pub bytes: u64,
+    /// What became of the cache mounts that it takes.
+    pub mounts: Vec<MountReport>,
     /// Why it is not complete.
     pub error: Option<SharedCacheError>,
     /// Whether that may be.
@@ -86,19 +91,28 @@ pub(crate) struct Upload {
     pub(crate) stands_alone: bool,
 }
 
-/// Where steps that are done are put.
+/// Where steps that are done are put, and cache mounts that they have written to.
 #[derive(Debug, Clone)]
-pub struct UploadQueue(Sender<Upload>);
+pub struct UploadQueue {
+    steps: Sender<Upload>,
+    mounts: Arc<UsedMounts>,
+}
 
 impl UploadQueue {
     pub(crate) fn put(&self, upload: Upload) {
-        let _given_up = self.0.send(upload);
+        let _given_up = self.steps.send(upload);
+    }
+
+    /// Lets cache mounts get into the exports that take them, in the end: other steps may write to them.
+    pub(crate) fn put_mounts(&self, used: Vec<UsedMount>) {
+        used.into_iter().for_each(|used| self.mounts.add(used));
     }
 }
 
 /// Uploads steps on threads of its own.
 pub struct Uploader<'scope> {
     queue: UploadQueue,
+    world: &'scope World,
     exports: &'scope [CacheExport],
     states: Arc<Vec<Mutex<State>>>,
     stop: Arc<AtomicBool>,
@@ -142,7 +156,8 @@ impl<'scope> Uploader<'scope> {
             })
         };
         let workers = (0..count).map(worker).collect();
-        Uploader { queue: UploadQueue(sender), exports, states, stop, workers }
+        let queue = UploadQueue { steps: sender, mounts: Arc::default() };
+        Uploader { queue, world, exports, states, stop, workers }
     }
 
     /// Returns where steps are put.
@@ -154,11 +169,15 @@ impl<'scope> Uploader<'scope> {
     /// left.
     pub fn finish(self, give_up: bool) -> Vec<ExportReport> {
         self.stop.store(give_up, Ordering::Relaxed);
+        let mounts: Vec<UsedMount> = self.queue.mounts.take().into_values().collect();
         drop(self.queue);
         for worker in self.workers {
             worker.join().expect("an uploading thread does not panic");
         }
-        let report = |(export, state): (&CacheExport, &Mutex<State>)| {
+        let mut of_mounts: Vec<(Vec<MountReport>, Option<SharedCacheError>)> =
+            self.states.iter().map(|state| (Vec::new(), lock(state).error.take())).collect();
+        mount::send(self.world, &mounts, self.exports, &self.stop, &mut of_mounts);
+        let report = |((export, state), (mounts, error)): ((&CacheExport, &Mutex<State>), _)| {
             let state = std::mem::take(&mut *lock(state));
             // What was uploaded before a failure is of use.
             let finished = export.cache.finish().err();
@@ -168,11 +187,12 @@ impl<'scope> Uploader<'scope> {
                 known: state.known,
                 skipped: state.skipped,
                 bytes: state.bytes,
-                error: state.error.or(finished),
+                mounts,
+                error: Option::or(error, finished),
                 ignore_error: export.ignore_error,
             }
         };
-        self.exports.iter().zip(&*self.states).map(report).collect()
+        self.exports.iter().zip(&*self.states).zip(of_mounts).map(report).collect()
     }
 }
 
@@ -331,7 +351,7 @@ fn describe(
     }
 }
 
-fn unreadable(error: impl std::error::Error) -> SharedCacheError {
+pub(super) fn unreadable(error: impl std::error::Error) -> SharedCacheError {
     SharedCacheError::Layer(chain(&error))
 }
 

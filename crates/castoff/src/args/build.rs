@@ -50,11 +50,12 @@ pub struct BuildArgs {
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub ssh: Vec<String>,
     /// Ask a shared cache for steps that the store does not have: type=local,src=DIRECTORY, a name in
-    /// a registry, or type=s3,bucket=NAME,region=NAME
+    /// a registry, or type=s3,bucket=NAME,region=NAME; mounts=true for cache mounts
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub cache_from: Vec<String>,
     /// Fill a shared cache while the build runs: type=local,dest=DIRECTORY[,mode=max],
-    /// type=registry,ref=NAME[,mode=max], or type=s3,bucket=NAME,region=NAME[,mode=max]
+    /// type=registry,ref=NAME[,mode=max], or type=s3,bucket=NAME,region=NAME[,mode=max];
+    /// mounts=true for cache mounts
     #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
     pub cache_to: Vec<String>,
     /// Write the image id to a file

@@ -1,8 +1,10 @@
 //! `--cache-from` and `--cache-to`: caches that several machines share (B-121 to B-130).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use castoff_oci::{Digest, Reference, ReferenceError};
+use castoff_solver::shared_cache::Mounts;
 
 use super::fields::{self, FieldError};
 use super::s3::{S3, S3Spec, SECRET};
@@ -10,7 +12,16 @@ use super::{Environment, LayerCompression};
 
 /// A cache that is asked for steps that the store does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CacheFromSpec {
+pub struct CacheFromSpec {
+    /// Where.
+    pub place: CacheSource,
+    /// Which cache mounts come from it; castoff's own.
+    pub mounts: Option<Mounts>,
+}
+
+/// Where a cache is that is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheSource {
     /// A directory (B-127).
     Local {
         /// The directory.
@@ -42,6 +53,8 @@ pub struct CacheToSpec {
     pub place: CachePlace,
     /// Whether it gets all steps, and not only those whose layers are in the result (B-122).
     pub all: bool,
+    /// Which cache mounts it gets; castoff's own.
+    pub mounts: Option<Mounts>,
     /// How layers are compressed (B-123); by default as in the first image that is pushed, else zstd.
     pub compression: Option<LayerCompression>,
     /// Level of the compression.
@@ -124,6 +137,10 @@ pub enum CacheError {
     Unsupported(String),
 }
 
+/// How large a cache mount may be that travels, in bytes, when nothing else is said.
+const MOUNT_LIMIT: u64 = 2 << 30;
+
+const MOUNTS: &[&str] = &["mounts", "mounts-max-size"];
 const REGISTRY: &[&str] = &["type", "ref", "registry.insecure"];
 const FROM_LOCAL: &[&str] = &["type", "src", "tag", "digest"];
 const TO_LOCAL: &[&str] = &["type", "dest", "tag", "reset", "mode"];
@@ -141,31 +158,33 @@ impl CacheFromSpec {
     /// Reads one value of `--cache-from`. A name without keys is that of a cache in a registry.
     pub fn parse(text: &str, environment: &Environment) -> Result<CacheFromSpec, CacheError> {
         let fields = Fields::parse(text)?;
-        match fields.kind.as_str() {
+        let place = match fields.kind.as_str() {
             "local" => {
-                fields.only(&[FROM_LOCAL])?;
+                fields.only(&[FROM_LOCAL, MOUNTS])?;
                 let digest = fields.last("digest").map(|text| {
                     text.parse().map_err(|_| refused("digest", text, "a digest such as sha256:..."))
                 });
-                Ok(CacheFromSpec::Local {
+                CacheSource::Local {
                     src: PathBuf::from(fields.required("src")?),
                     tag: fields.tag()?,
                     digest: digest.transpose()?,
-                })
+                }
             }
             "registry" => {
-                fields.only(&[REGISTRY])?;
-                Ok(CacheFromSpec::Registry(fields.reference()?))
+                fields.only(&[REGISTRY, MOUNTS])?;
+                CacheSource::Registry(fields.reference()?)
             }
             "s3" => {
-                fields.only(&[S3])?;
-                Ok(CacheFromSpec::S3(S3Spec::of(&fields, environment)?))
+                fields.only(&[S3, MOUNTS])?;
+                CacheSource::S3(S3Spec::of(&fields, environment)?)
             }
             "inline" => {
-                Err(refused("type", "inline", "type=registry,ref=IMAGE, which finds the cache in an image"))
+                let instead = "type=registry,ref=IMAGE, which finds the cache in an image";
+                return Err(refused("type", "inline", instead));
             }
-            kind => Err(unknown(kind)),
-        }
+            kind => return Err(unknown(kind)),
+        };
+        Ok(CacheFromSpec { place, mounts: fields.mounts()? })
     }
 }
 
@@ -175,16 +194,16 @@ impl CacheToSpec {
         let fields = Fields::parse(text)?;
         let place = match fields.kind.as_str() {
             "local" => {
-                fields.only(&[TO_LOCAL, TO_ALL])?;
+                fields.only(&[TO_LOCAL, TO_ALL, MOUNTS])?;
                 let reset = fields.flag("reset", false)?;
                 CachePlace::Local { dest: PathBuf::from(fields.required("dest")?), tag: fields.tag()?, reset }
             }
             "registry" => {
-                fields.only(&[REGISTRY, TO_ALL])?;
+                fields.only(&[REGISTRY, TO_ALL, MOUNTS])?;
                 CachePlace::Registry(fields.reference()?)
             }
             "s3" => {
-                fields.only(&[S3, TO_ALL])?;
+                fields.only(&[S3, TO_ALL, MOUNTS])?;
                 CachePlace::S3(S3Spec::of(&fields, environment)?)
             }
             "inline" => {
@@ -223,6 +242,7 @@ impl CacheToSpec {
         Ok(CacheToSpec {
             place,
             all,
+            mounts: fields.mounts()?,
             compression,
             compression_level: fields.last("compression-level").map(level).transpose()?,
             force_compression: fields.flag("force-compression", false)?,
@@ -310,6 +330,23 @@ impl Fields {
         self.last(key).map_or(Ok(default), fields::boolean)
     }
 
+    /// Which cache mounts travel: all, none, or some ids.
+    fn mounts(&self) -> Result<Option<Mounts>, CacheError> {
+        let limit = self.last("mounts-max-size").map_or(Ok(MOUNT_LIMIT), fields::size)?;
+        let ids = match self.last("mounts").map(|text| (text, fields::boolean(text))) {
+            None | Some((_, Ok(false))) => return Ok(None),
+            Some((_, Ok(true))) => None,
+            Some((text, Err(_))) => {
+                let ids: BTreeSet<String> = text.split(';').map(str::to_owned).collect();
+                if ids.contains("") {
+                    return Err(refused("mounts", text, "true, or ids separated by semicolons"));
+                }
+                Some(ids)
+            }
+        };
+        Ok(Some(Mounts { ids, limit }))
+    }
+
     /// The name of a cache in a registry.
     fn reference(&self) -> Result<CacheReference, CacheError> {
         let name = self.required("ref")?;
@@ -351,7 +388,10 @@ mod tests {
     #[test]
     fn caches_in_directories_are_read() {
         let read = from("type=local,src=/c").unwrap();
-        let local = |tag: &str, digest| CacheFromSpec::Local { src: "/c".into(), tag: tag.into(), digest };
+        let local = |tag: &str, digest| {
+            let place = CacheSource::Local { src: "/c".into(), tag: tag.into(), digest };
+            CacheFromSpec { place, mounts: None }
+        };
         assert_eq!(read, local("latest", None));
         let digest = Digest::of(b"x");
         let read = from(&format!("type=local,src=/c,tag=v1,digest={digest}")).unwrap();
@@ -365,13 +405,14 @@ mod tests {
     // B-126
     #[test]
     fn caches_in_registries_are_read() {
+        let asked = |reference| CacheFromSpec { place: CacheSource::Registry(reference), mounts: None };
         let cache = |insecure| CacheReference { reference: "example.com/app:c".parse().unwrap(), insecure };
         for text in ["example.com/app:c", "type=registry,ref=example.com/app:c"] {
-            assert_eq!(from(text), Ok(CacheFromSpec::Registry(cache(false))));
+            assert_eq!(from(text), Ok(asked(cache(false))));
             assert_eq!(to(text).unwrap().place, CachePlace::Registry(cache(false)));
         }
         let read = from("type=registry,ref=example.com/app:c,registry.insecure=true");
-        assert_eq!(read, Ok(CacheFromSpec::Registry(cache(true))));
+        assert_eq!(read, Ok(asked(cache(true))));
         assert!(from("type=registry").is_err());
         assert!(to("type=registry,ref=A").is_err());
         let digest = format!("type=registry,ref=app@{}", Digest::of(b"x"));
@@ -400,6 +441,26 @@ mod tests {
         let error = from("type=local,src=/c,digest=x").unwrap_err().to_string();
         assert!(error.contains("a digest such as"), "{error}");
         assert!(from("type=local,src=/c,dest=/c").is_err());
+    }
+
+    // B-122: the cache mounts are castoff's own addition.
+    #[test]
+    fn cache_mounts_travel_when_they_are_asked_to() {
+        let mounts = |more: &str| {
+            let read = from(&format!("type=local,src=/c{more}")).map(|spec| spec.mounts);
+            let other = to(&format!("type=local,dest=/c{more}")).map(|spec| spec.mounts);
+            assert_eq!(read, other);
+            read
+        };
+        let all = Mounts { ids: None, limit: 2 << 30 };
+        assert_eq!(mounts(""), Ok(None));
+        assert_eq!(mounts(",mounts=false,mounts-max-size=1m"), Ok(None));
+        assert_eq!(mounts(",mounts=true"), Ok(Some(all)));
+        let ids = Some(["a".to_owned(), "b/c".to_owned()].into());
+        assert_eq!(mounts(",mounts=a;b/c,mounts-max-size=1m"), Ok(Some(Mounts { ids, limit: 1 << 20 })));
+        assert!(mounts(",mounts=a;").is_err());
+        assert!(mounts(",mounts=true,mounts-max-size=much").is_err());
+        assert!(to("type=inline,mounts=true").is_err());
     }
 
     // B-129: a message has no key in it.

@@ -38,7 +38,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use annotation::AnnotationError;
 pub use attest::{AttestError, AttestSpecs, ProvenanceMode, ProvenanceSpec};
 pub use build::{AboutArgs, BuildArgs, ContextArgs, PlanArgs, Requirement, StepArgs};
-pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheToSpec};
+pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheSource, CacheToSpec};
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
     CheckArgs, CheckFormat, CheckLevel, CompletionArgs, CopyArgs, DuArgs, HistoryArgs, ImagesArgs,

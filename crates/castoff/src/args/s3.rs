@@ -215,7 +215,7 @@ fn duration(text: &str) -> Result<Duration, CacheError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::cache::{CacheFromSpec, CachePlace, CacheToSpec};
+    use crate::args::cache::{CacheFromSpec, CachePlace, CacheSource, CacheToSpec};
 
     const KEY: &str = "access_key_id=id,secret_access_key=opensesame";
 
@@ -224,7 +224,11 @@ mod tests {
         let from = CacheFromSpec::parse(text, &environment).map_err(|error| error.to_string());
         let to = CacheToSpec::parse(text, &environment).map_err(|error| error.to_string());
         match (from, to.map(|to| to.place)) {
-            (Ok(CacheFromSpec::S3(from)), Ok(CachePlace::S3(to))) if from == to => Ok(from),
+            (Ok(CacheFromSpec { place: CacheSource::S3(from), .. }), Ok(CachePlace::S3(to)))
+                if from == to =>
+            {
+                Ok(from)
+            }
             (Err(from), Err(to)) if from == to => Err(from),
             other => panic!("{text}: {other:?}"),
         }

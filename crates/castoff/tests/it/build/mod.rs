@@ -42,4 +42,5 @@ mod shared_caches;
 mod space;
 mod stages;
 mod startable;
+mod travelling;
 mod verifying;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::kit::{Machine, Registry, text, with_registry};
+use super::kit::{Machine, Registry, import_busybox, runs_steps, text, with_registry};
 use super::proxy::{Asked, Fault, Proxy};
 
 const DOCKERFILE: &str = "FROM scratch AS build\nCOPY large /large\nCOPY data /data\n\
@@ -202,5 +202,35 @@ fn an_image_says_which_steps_made_its_layers() {
         check_app(&name("next"), "one\n");
         let said = built_on(&Machine::new(), "one\n", &["--cache-from", &name("next")]);
         assert_eq!(count(&said, "CACHED"), 0, "{said}");
+    });
+}
+
+/// Checks that a cache gives a machine what another left in its cache mount.
+pub fn check_mounts(cache: &str) {
+    let step = |name: &str| {
+        format!(
+            "FROM busybox AS build\nRUN --mount=type=cache,id=m,target=/m ls /m > /seen; echo x > /m/{name}\n\
+             FROM scratch\nCOPY --from=build /seen /\n"
+        )
+    };
+    let (first, other) = (Machine::new(), Machine::new());
+    import_busybox(&first);
+    if !runs_steps(&first) {
+        return;
+    }
+    let cache = format!("{cache},mounts=m");
+    first.build(&step("one"), &["--cache-to", &cache]);
+    import_busybox(&other);
+    let files = other.files(&step("two"), &["--cache-from", &cache, "--cache-to", &cache]);
+    assert_eq!(fs::read_to_string(files.join("seen")).unwrap(), "one\n");
+    let files = first.files(&step("three"), &["--no-cache", "--cache-from", &cache]);
+    assert_eq!(fs::read_to_string(files.join("seen")).unwrap(), "");
+}
+
+// B-122, B-126
+#[test]
+fn a_cache_mount_travels_through_a_registry() {
+    with_registry("", |registry, _| {
+        check_mounts(&format!("type=registry,ref={}/team/cache", registry.host()));
     });
 }

@@ -256,6 +256,12 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// Returns whether this machine lets anybody run steps. In CI it does.
+pub fn runs_steps(machine: &Machine) -> bool {
+    let probe = machine.command(&["run", "busybox", "sh", "-c", "true"]).output().unwrap();
+    probe.status.success() || std::env::var_os("CI").is_some()
+}
+
 /// Gives a machine the image `busybox`, made of the static busybox of this machine.
 pub fn import_busybox(machine: &Machine) {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find_map(|path| fs::read(path).ok());
