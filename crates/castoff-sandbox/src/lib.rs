@@ -23,6 +23,7 @@ mod reap;
 mod root;
 mod run;
 mod seccomp;
+mod shell;
 mod spec;
 mod subid;
 mod sys;

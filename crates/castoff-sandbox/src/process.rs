@@ -1,6 +1,6 @@
 //! The last steps in the process itself: limits, rights, identity, and the program.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use crate::child::{Failure, Step};
 use crate::emulation::Emulation;
 use crate::mounts::c_string;
 use crate::spec::{Output, ProcessSpec};
-use crate::{capability, seccomp, sys, terminal};
+use crate::{capability, seccomp, shell, sys, terminal};
 
 /// Docker's names of resource limits.
 const LIMITS: [(&str, libc::__rlimit_resource_t); 16] = [
@@ -41,10 +41,10 @@ pub(crate) fn start(
         Ok(()) => {}
         Err(failure) => return failure,
     }
-    match execute(spec) {
-        Ok(never) => never,
-        Err(failure) => failure,
+    if spec.builtin_shell {
+        sys::exit_now(shell::run(spec))
     }
+    execute(&spec.argv, &spec.env)
 }
 
 fn prepare(
@@ -115,15 +115,23 @@ fn load_without_rights(filter: &[libc::sock_filter]) -> Result<(), Failure> {
     sys::load_filter(filter).step("loading a seccomp filter")
 }
 
-fn execute(spec: &ProcessSpec) -> Result<Failure, Failure> {
+/// Replaces this process by a program, which is searched in the `PATH` of `env` when it has no slash. Returns only when
+/// that fails.
+pub(crate) fn execute(argv: &[OsString], env: &[(OsString, OsString)]) -> Failure {
+    match search(argv, env) {
+        Ok(never) => never,
+        Err(failure) => failure,
+    }
+}
+
+fn search(words: &[OsString], variables: &[(OsString, OsString)]) -> Result<Failure, Failure> {
     let argv: Vec<CString> =
-        spec.argv.iter().map(|argument| c_string(argument.as_bytes())).collect::<Result<_, _>>()?;
-    let env: Vec<CString> = spec
-        .env
+        words.iter().map(|argument| c_string(argument.as_bytes())).collect::<Result<_, _>>()?;
+    let env: Vec<CString> = variables
         .iter()
         .map(|(name, value)| c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<_, _>>()?;
-    let Some(program) = spec.argv.first() else {
+    let Some(program) = words.first() else {
         return Err(Failure::said("starting the program", "there is no command".to_owned()));
     };
     let shown = program.to_string_lossy().into_owned();
@@ -131,7 +139,7 @@ fn execute(spec: &ProcessSpec) -> Result<Failure, Failure> {
     if program.as_bytes().contains(&b'/') {
         return Ok(failed(sys::execute(&argv[0], &argv, &env)));
     }
-    let path = spec.env.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+    let path = variables.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
     let path = path.unwrap_or(OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
     let mut worst = io::Error::from_raw_os_error(libc::ENOENT);
     for directory in path.as_bytes().split(|byte| *byte == b':') {

@@ -25,6 +25,9 @@ pub struct ProcessSpec {
     pub mounts: Vec<MountSpec>,
     /// Program and arguments. A program without a slash is searched in the `PATH` of `env`.
     pub argv: Vec<OsString>,
+    /// Whether castoff's own shell is run instead of a program of the tree: its one command is `argv`, or, without any,
+    /// each line of standard input.
+    pub builtin_shell: bool,
     /// The complete environment.
     pub env: Vec<(OsString, OsString)>,
     /// Working directory; made when missing.
@@ -72,6 +75,7 @@ impl Default for ProcessSpec {
             userxattr: false,
             mounts: Vec::new(),
             argv: Vec::new(),
+            builtin_shell: false,
             env: Vec::new(),
             cwd: PathBuf::from("/"),
             uid: 0,

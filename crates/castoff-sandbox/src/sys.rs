@@ -250,6 +250,16 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Leaves a terminal's keys to others.
+pub(crate) fn ignore_keys() {
+    // SAFETY: setting dispositions to this constant is allowed at any time.
+    unsafe {
+        for signal in [libc::SIGINT, libc::SIGQUIT] {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+    }
+}
+
 /// Prepares the helper: it leaves a terminal's signals to the process, and SIGTERM ends it.
 pub(crate) fn helper_signals() {
     // SAFETY: setting dispositions to one of the two constants is allowed at any time.

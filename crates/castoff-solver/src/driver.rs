@@ -34,6 +34,8 @@ pub struct SolveOptions {
     /// SOURCE_DATE_EPOCH in seconds since 1970: the time of directories and here-documents that a COPY
     /// creates.
     pub epoch: Option<i64>,
+    /// Whether what a step leaves that fails is kept and told ([`Fact::Left`]).
+    pub keep_failed: bool,
     /// Where steps that are done are put, so that they get into shared caches.
     pub uploads: Option<UploadQueue>,
 }

@@ -5,7 +5,7 @@
 
 use castoff_graph::CacheKey;
 use castoff_oci::Digest;
-use castoff_store::{LayerId, Reason};
+use castoff_store::{LayerId, LeftState, Reason};
 
 /// Identifies a step in events: vertices of the graph and the builder's own work alike. Numbers are
 /// dense and start at 0; they are not the `#N` of plain progress, which is given at first output.
@@ -104,6 +104,8 @@ pub enum Fact {
     },
     /// What the step printed is in this blob.
     Log(Digest),
+    /// The step failed and left this.
+    Left(Box<LeftState>),
     /// The step has a result.
     Result {
         /// Its key; sources have none.

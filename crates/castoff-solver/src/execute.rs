@@ -1,6 +1,7 @@
 //! Executing a step whose look-up missed, and recording what came of it.
 
 mod copy;
+mod failed;
 mod log;
 mod mounts;
 mod run;
@@ -17,6 +18,7 @@ use crate::miss;
 use crate::schedule::VertexResult;
 use crate::step::StepError;
 
+pub use failed::{EnteredStep, FailedProcess, KeptMount, enter};
 pub use log::LogError;
 pub use run::{RunEnvironment, hosts_file};
 

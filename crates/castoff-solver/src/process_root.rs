@@ -87,6 +87,32 @@ impl ProcessRoot {
     }
 }
 
+/// Returns a mount of a whole snapshot, bottom to top, and what takes what is written to it, which must live as long and
+/// is then thrown away.
+///
+/// # Errors
+/// When a layer cannot be had as a directory, or the store not be written.
+pub fn whole(
+    world: &World,
+    bodies: &Bodies<'_>,
+    layers: &[SnapshotLayer],
+    messenger: &Messenger,
+) -> Result<(MountKind, ActiveLayer), StepError> {
+    let lowers = stacked(bodies.lowers(layers, messenger)?);
+    let scratch = world.store.prepare_layer()?;
+    let kind = match lowers.is_empty() {
+        true => MountKind::Bind { source: scratch.fs().to_owned(), writable: true },
+        false => MountKind::Overlay {
+            lowers,
+            upper: scratch.fs().to_owned(),
+            work: scratch.work().to_owned(),
+            source: PathBuf::new(),
+            writable: true,
+        },
+    };
+    Ok((kind, scratch))
+}
+
 /// Returns directories top first, of equal ones only the topmost: overlayfs takes each once, and what a
 /// layer does twice it does the last time.
 pub(crate) fn stacked(mut directories: Vec<PathBuf>) -> Vec<PathBuf> {

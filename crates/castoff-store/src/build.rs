@@ -15,6 +15,9 @@ const BUILD_VERSION: u32 = 1;
 /// Records of builds that are kept; older ones are removed when a new one is written.
 pub const BUILDS_KEPT: usize = 100;
 
+/// Builds of which it is kept what a failed step left; that of older ones goes when a new one is written.
+pub const FAILURES_KEPT: usize = 3;
+
 pub(crate) const BUILDS: &str = "builds";
 
 /// The name of a build: when it began, and something random. Later builds have greater ids.
@@ -153,6 +156,20 @@ pub struct BuildStep {
     /// Blob with everything that it printed in this build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Digest>,
+    /// What it left when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<LeftState>,
+}
+
+/// What a step that failed left, so that somebody can look at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftState {
+    /// The layers that it stood on, bottom to top.
+    pub lowers: Vec<LayerId>,
+    /// What it had written.
+    pub upper: LayerId,
+    /// How its process was started; its meaning is the caller's.
+    pub process: serde_json::Value,
 }
 
 /// What a step does with files.
@@ -319,6 +336,9 @@ impl Store {
         let random = &random_name()[..8];
         let id = BuildId(format!("{:012x}-{random}", build.started_ms.clamp(0, 0xffff_ffff_ffff)));
         self.write_json(&build_path(&id), &Stored { version: BUILD_VERSION, build })?;
+        if build.failure().is_some() {
+            self.discard_failures()?;
+        }
         let mut ids = self.build_ids()?;
         let surplus = ids.len().saturating_sub(BUILDS_KEPT);
         // The one just written stays, whatever the clock says.
@@ -327,6 +347,20 @@ impl Store {
             remove_optional(&self.path(build_path(old)))?;
         }
         Ok(id)
+    }
+
+    /// Removes what failed steps left, but of the newest builds.
+    fn discard_failures(&self) -> Result<(), FileError> {
+        let mut kept = 0;
+        for id in self.build_ids()?.iter().rev() {
+            let Some(build) = self.build(id)? else { continue };
+            let Some(left) = build.failure() else { continue };
+            kept += 1;
+            if kept > FAILURES_KEPT {
+                self.discard_layer(&left.upper)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the builds that there are records of, the oldest first.
@@ -362,6 +396,11 @@ impl Store {
 }
 
 impl BuildRecord {
+    /// Returns what the step left that made the build fail.
+    pub fn failure(&self) -> Option<&LeftState> {
+        self.steps.iter().find_map(|step| step.left.as_ref())
+    }
+
     /// Returns whether every place that it names is that of a step, and inputs come first.
     fn is_sound(&self) -> bool {
         let count = self.steps.len();

@@ -120,7 +120,7 @@ impl Census {
         let by_diff = store.layers_by_diff()?;
         census.link_layers(&by_diff);
         census.add_records(store, &by_diff)?;
-        census.add_builds(store)?;
+        census.add_builds(store, &by_diff)?;
         census.add_names(store, "tags", &by_diff, Item::Tag)?;
         census.add_names(store, "pulled", &by_diff, Item::Pulled)?;
         census.mark_named();
@@ -283,7 +283,7 @@ impl Census {
 
     /// The record of a build keeps what its steps printed, and not what they made. An image keeps the record of the
     /// newest build that it came out of.
-    fn add_builds(&mut self, store: &Store) -> Result<(), FileError> {
+    fn add_builds(&mut self, store: &Store, by_diff: &ByDiff) -> Result<(), FileError> {
         let mut told = BTreeSet::new();
         for id in store.build_ids()?.into_iter().rev() {
             let path = store.path(build_path(&id));
@@ -301,6 +301,9 @@ impl Census {
             self.nodes[node].description = format!("build of {}", build.dockerfile);
             for log in build.steps.iter().filter_map(|step| step.log) {
                 self.refer(node, &Item::Blob(log));
+            }
+            for layer in build.failure().iter().flat_map(|left| left.lowers.iter().chain([&left.upper])) {
+                self.refer_to_layer(node, layer, by_diff);
             }
         }
         Ok(())

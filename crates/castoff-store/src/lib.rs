@@ -71,7 +71,7 @@ use std::sync::{Arc, Mutex};
 pub use blob::{Blob, BlobError, BlobWriter};
 pub use build::{
     BUILDS_KEPT, BuildId, BuildImage, BuildOutcome, BuildRecord, BuildStage, BuildStep, Change, ChangeKind,
-    Reason, StepAction, StepRead, Verdict,
+    FAILURES_KEPT, LeftState, Reason, StepAction, StepRead, Verdict,
 };
 pub use cache_mount::{CacheMount, CacheSharing};
 pub use census::{Item, Usage};

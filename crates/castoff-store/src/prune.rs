@@ -79,7 +79,11 @@ impl Store {
         Ok(pruned)
     }
 
-    fn free_space(&self) -> Result<u64, FileError> {
+    /// Returns how many bytes are free on the disk of the store for who uses it.
+    ///
+    /// # Errors
+    /// When the disk cannot be asked.
+    pub fn free_space(&self) -> Result<u64, FileError> {
         let space = rustix::fs::statvfs(self.root()).map_err(failed(Action::Read, self.root()))?;
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }

@@ -146,6 +146,8 @@ pub struct Planned {
     pub prover: Option<Arc<Prover>>,
     /// What names were pinned to.
     pub lock: Lock,
+    /// Whether it is kept what a failed step leaves.
+    pub keep_failed: bool,
 }
 
 /// Builds what was asked for and makes the outputs. `recorder` learns what happens.
@@ -167,6 +169,7 @@ pub fn build(
     world.secrets = secrets(&request.secrets)?;
     world.agents = agents::load(&request.ssh)?;
     let mut planned = plan(&request.plan, world, events)?;
+    planned.keep_failed = true;
     planned.prover = prove::prover(request, &world.secrets)?;
     world.guard = planned.prover.clone().map(|prover| prover as Arc<dyn Guard>);
     platforms::settle(&planned, world)?;
@@ -351,6 +354,7 @@ pub fn plan(
         fetched,
         prover: None,
         lock,
+        keep_failed: false,
     })
 }
 
@@ -454,6 +458,7 @@ pub fn solve_plan(
         scope: planned.scope.clone(),
         shared_scope: planned.shared_scope.clone(),
         epoch: planned.plan.outputs[0].epoch,
+        keep_failed: planned.keep_failed,
         uploads,
     };
     solve(&planned.plan.graph, roots, world, bodies, &options, events).map_err(|error| match error {

@@ -5,6 +5,7 @@ mod builds;
 mod call;
 mod check;
 mod copy;
+mod debug;
 mod diff;
 mod explain;
 mod images;
@@ -17,6 +18,7 @@ mod prove;
 mod push;
 mod run;
 mod sbom;
+mod shell;
 mod sign;
 mod space;
 mod startable;
@@ -98,6 +100,8 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Sign(args) => sign::sign(args, &context),
         Command::Run(args) => run::run(args, &context),
         Command::Verify(args) => verify::verify(args, &context),
+        Command::Debug(args) => debug::debug(args, &context),
+        Command::Shell(args) => shell::shell(args, &context),
         Command::Update(args) => update::update(args, &context),
         Command::Du(args) => space::du(args, &context),
         Command::Prune(args) => space::prune(args, &context),

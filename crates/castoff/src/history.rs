@@ -12,8 +12,8 @@ use castoff_oci::{Digest, Platform};
 use castoff_solver::export::set::ImageSet;
 use castoff_solver::{Event, Fact, Outcome, StepId, World};
 use castoff_store::{
-    BuildImage, BuildOutcome, BuildRecord, BuildStage, BuildStep, FileError, LayerId, Reason, StepAction,
-    StepRead, Store, Verdict,
+    BuildImage, BuildOutcome, BuildRecord, BuildStage, BuildStep, FileError, LayerId, LeftState, Reason,
+    StepAction, StepRead, Store, Verdict,
 };
 
 use crate::args::{BuildRequest, RecordedRequest};
@@ -36,6 +36,21 @@ pub struct Recorder {
     stages: Vec<BuildStage>,
 }
 
+/// A RUN that failed and left something.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Its name in progress.
+    pub name: String,
+    /// Its place in the Dockerfile, such as `Dockerfile:3`.
+    pub place: Option<String>,
+    /// Why, in one line.
+    pub message: String,
+    /// Blob with what it printed.
+    pub log: Option<Digest>,
+    /// What it left.
+    pub left: LeftState,
+}
+
 /// What was heard of a step.
 #[derive(Debug, Default)]
 struct Heard {
@@ -49,6 +64,7 @@ struct Heard {
     reason: Option<Reason>,
     layer: Option<LayerId>,
     log: Option<Digest>,
+    left: Option<LeftState>,
 }
 
 impl Recorder {
@@ -97,6 +113,7 @@ impl Recorder {
                     }
                     Fact::FoundIn { cache } => heard.cache = Some(cache.clone()),
                     Fact::Log(digest) => heard.log = Some(*digest),
+                    Fact::Left(left) => heard.left = Some((**left).clone()),
                     Fact::Result { key, layer } => {
                         heard.key = key.map(|key| key.0).or(heard.key);
                         heard.layer.clone_from(layer);
@@ -144,6 +161,20 @@ impl Recorder {
                 history: output.history.iter().map(|entry| entry.vertex.map(place)).collect(),
             })
             .collect();
+    }
+
+    /// Returns what a step left that failed, when it is kept.
+    pub fn failure(&self) -> Option<Failure> {
+        let (id, heard) = self.heard.iter().find(|(_, heard)| heard.left.is_some())?;
+        let (first, steps) = self.planned.as_ref()?;
+        let lines = id.0.checked_sub(*first).and_then(|place| steps.get(place as usize)?.lines);
+        Some(Failure {
+            name: heard.name.clone(),
+            place: lines.map(|(line, _)| format!("{}:{line}", self.dockerfile)),
+            message: heard.message.clone().unwrap_or_default(),
+            log: heard.log,
+            left: heard.left.clone()?,
+        })
     }
 
     /// Puts the record of the build into the store. `numbers` are those that progress shows.
@@ -212,6 +243,7 @@ impl Heard {
         step.diff_id = diff.map(|diff| diff.diff_id);
         step.bytes = diff.map(|diff| diff.size);
         step.log = self.log;
+        step.left = self.left;
     }
 }
 
@@ -253,6 +285,7 @@ fn step(name: String, action: StepAction) -> BuildStep {
         diff_id: None,
         bytes: None,
         log: None,
+        left: None,
     }
 }
 

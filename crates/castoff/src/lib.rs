@@ -8,6 +8,7 @@ pub mod args;
 mod attest;
 mod aws;
 pub mod build;
+mod bundle;
 mod caches;
 pub mod call;
 pub mod check;

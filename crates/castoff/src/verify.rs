@@ -177,6 +177,7 @@ pub fn build(
         scope: planned.scope.clone(),
         shared_scope: planned.shared_scope.clone(),
         epoch: planned.plan.outputs[0].epoch,
+        keep_failed: false,
         uploads: None,
     };
     let roots: Vec<VertexId> = match root {
@@ -198,11 +199,12 @@ fn same_plan(record: &BuildRecord, graph: &BuildGraph) -> Result<(), VerifyError
             StepAction::Image { reference, manifest },
             StepAction::Image { reference: name, manifest: other },
         ) = (&before.action, &now.action)
-            && reference == name
+            && bare(reference) == bare(name)
             && manifest != other
         {
             return Err(VerifyError::OtherPlan(format!(
-                "the image `{name}` was {manifest}, and is {other}; castoff.lock pins it"
+                "the image `{}` was {manifest}, and is {other}; castoff.lock pins it",
+                bare(name)
             )));
         }
         let same = before.name == now.name
@@ -222,6 +224,11 @@ fn same_plan(record: &BuildRecord, graph: &BuildGraph) -> Result<(), VerifyError
         true => Ok(()),
         false => Err(VerifyError::OtherPlan(format!("it has {} steps, and had {}", now.len(), before.len()))),
     }
+}
+
+/// Returns the name of an image without its digest.
+fn bare(reference: &str) -> &str {
+    reference.split('@').next().unwrap_or_default()
 }
 
 struct Work<'a> {

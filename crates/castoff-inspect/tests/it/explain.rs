@@ -117,6 +117,7 @@ fn step(action: StepAction, parent: Option<usize>) -> BuildStep {
         diff_id: None,
         bytes: None,
         log: None,
+        left: None,
     }
 }
 

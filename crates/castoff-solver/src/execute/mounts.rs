@@ -16,6 +16,7 @@ use crate::lookup::{local, mount_source};
 use crate::process_root::stacked;
 use crate::shared_cache::mount::{UsedMount, keys, restore};
 use crate::step::StepError;
+use crate::{Bodies, LocalDirectory, SnapshotLayer, World};
 
 /// Mounts that are ready, and what must live as long as they do.
 #[derive(Default)]
@@ -50,7 +51,22 @@ pub(super) fn prepare(
     caches.sort_by_key(|(_, mount)| cache_name(mount));
     let mut sources = BTreeMap::new();
     for (index, mount) in caches {
-        sources.insert(index, cache(shared, &mut prepared, (id, op), mount, messenger)?);
+        let name = cache_id(shared, mount);
+        let keys = keys(&name, op);
+        let starts_anew = shared.graph.vertex(id).ignore_cache;
+        if starts_anew {
+            shared.world.store.reset_cache_mount(&name, &|| shared.world.cancel.is_cancelled())?;
+        }
+        let fill = |cache: &CacheMount| -> Result<(), StepError> {
+            let of_user = cache_name(mount);
+            let step = shared.step(id);
+            let restored = !starts_anew && restore(shared.world, cache, &of_user, &keys, step, messenger)?;
+            if restored { Ok(()) } else { initial_content(shared, mount, cache.path(), messenger) }
+        };
+        sources.insert(index, cache(shared.world, &mut prepared, mount, &name, &fill)?);
+        if let Mount::Cache { id, target, writable: true, .. } = mount {
+            prepared.used.push(UsedMount { name, id: id.clone(), target: target.clone(), keys });
+        }
     }
     for (index, mount) in op.mounts.iter().enumerate() {
         match mount {
@@ -69,8 +85,8 @@ pub(super) fn prepare(
             Mount::Tmpfs { target, size } => prepared
                 .mounts
                 .push(MountSpec { target: PathBuf::from(target), kind: MountKind::Tmpfs { size: *size } }),
-            Mount::Secret { .. } => secret(shared, &mut prepared, mount)?,
-            Mount::Ssh { .. } => agent(shared, &mut prepared, mount)?,
+            Mount::Secret { .. } => secret(shared.world, &mut prepared, mount)?,
+            Mount::Ssh { .. } => agent(shared.world, &mut prepared, mount)?,
         }
     }
     Ok(prepared)
@@ -94,18 +110,49 @@ fn bind(
     messenger: &Messenger,
 ) -> Result<MountKind, StepError> {
     let layers = shared.layers(from)?;
-    let view = shared.bodies.view(&layers, messenger)?;
+    let local = match &shared.graph.vertex(from).op {
+        Op::Source(SourceOp::Local(name)) => Some(local(shared.world, name)?),
+        Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => None,
+    };
+    bind_part(
+        shared.world,
+        shared.bodies,
+        prepared,
+        &Bound { layers: &layers, local, source, writable },
+        messenger,
+    )
+}
+
+/// What a bind mount shows.
+pub(super) struct Bound<'a> {
+    /// The file system that it is part of.
+    pub(super) layers: &'a [SnapshotLayer],
+    /// The directory that this is.
+    pub(super) local: Option<&'a LocalDirectory>,
+    /// The part.
+    pub(super) source: &'a str,
+    pub(super) writable: bool,
+}
+
+pub(super) fn bind_part(
+    world: &World,
+    bodies: &Bodies<'_>,
+    prepared: &mut Prepared,
+    bound: &Bound<'_>,
+    messenger: &Messenger,
+) -> Result<MountKind, StepError> {
+    let Bound { layers, local, source, writable } = *bound;
+    let view = bodies.view(layers, messenger)?;
     let resolved = view.resolve(source.as_bytes(), true)?;
     let Some(node) = &resolved.node else { return Err(StepError::MountSource { path: source.to_owned() }) };
     let is_directory = matches!(node.entry.kind, EntryKind::Directory { .. });
     let path = PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&resolved.path));
-    let lowers = match &shared.graph.vertex(from).op {
-        Op::Source(SourceOp::Local(name)) => {
-            let local = local(shared.world, name)?;
+    let lowers = match local {
+        Some(local) => {
             let in_place = local.path.join(&path);
             if local.ignore.is_some() || belongs_to_another(&in_place)? {
                 // Ignored files and foreign owners (D-272) must not be seen, so the rest is laid out once.
-                let scratch = shared.world.store.prepare_layer()?;
+                let scratch = world.store.prepare_layer()?;
                 tree::extract(&view, &resolved.path, scratch.fs(), local.ignore.as_ref(), true)?;
                 let root = scratch.fs().to_owned();
                 prepared._scratch.push(scratch);
@@ -119,15 +166,13 @@ fn bind(
             }
             vec![local.path.clone()]
         }
-        Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => {
-            shared.bodies.lowers(&layers, messenger)?
-        }
+        None => bodies.lowers(layers, messenger)?,
     };
     let lowers = stacked(lowers);
     if let ([only], false) = (&lowers[..], writable) {
         return Ok(MountKind::Bind { source: only.join(&path), writable: false });
     }
-    let scratch = shared.world.store.prepare_layer()?;
+    let scratch = world.store.prepare_layer()?;
     if lowers.is_empty() {
         // The empty file system.
         let source = scratch.fs().to_owned();
@@ -152,52 +197,55 @@ fn belongs_to_another(path: &Path) -> Result<bool, StepError> {
     Ok(path.symlink_metadata().map_err(error)?.uid() != 0)
 }
 
-/// D-157 to D-163.
-fn cache(
+/// Returns the name of a cache mount in the store. Those with different initial content are distinct even with equal ids
+/// (D-160).
+pub(super) fn cache_id(shared: &Shared<'_>, mount: &Mount) -> String {
+    match mount {
+        Mount::Cache { id, initial: Some((from, source)), .. } => {
+            format!("{id}\n{}\n{source}", shared.result(*from).identity)
+        }
+        _ => cache_name(mount),
+    }
+}
+
+fn initial_content(
     shared: &Shared<'_>,
-    prepared: &mut Prepared,
-    (id, op): (VertexId, &RunOp),
     mount: &Mount,
+    path: &Path,
     messenger: &Messenger,
+) -> Result<(), StepError> {
+    let Mount::Cache { initial: Some((from, source)), .. } = mount else { return Ok(()) };
+    let view = shared.bodies.view(&shared.layers(*from)?, messenger)?;
+    let resolved = view.resolve(source.as_bytes(), true)?;
+    if resolved.node.is_none() {
+        return Err(StepError::MountSource { path: source.clone() });
+    }
+    tree::extract(&view, &resolved.path, path, None, false)?;
+    Ok(())
+}
+
+/// D-157 to D-163. A new one is filled by `fill`.
+pub(super) fn cache(
+    world: &World,
+    prepared: &mut Prepared,
+    mount: &Mount,
+    name: &str,
+    fill: &dyn Fn(&CacheMount) -> Result<(), StepError>,
 ) -> Result<PathBuf, StepError> {
-    let Mount::Cache { target, id: of_user, sharing, initial, mode, uid, gid, writable, .. } = mount else {
+    let Mount::Cache { sharing, mode, uid, gid, .. } = mount else {
         unreachable!("only cache mounts are given")
     };
-    let store = &shared.world.store;
     let sharing = match sharing {
         Sharing::Shared => CacheSharing::Shared,
         Sharing::Private => CacheSharing::Private,
         Sharing::Locked => CacheSharing::Locked,
     };
-    // Caches with different initial content are distinct even with equal ids (D-160).
-    let name = match initial {
-        Some((from, source)) => format!("{of_user}\n{}\n{source}", shared.result(*from).identity),
-        None => of_user.clone(),
-    };
-    let keys = keys(&name, op);
-    let starts_anew = shared.graph.vertex(id).ignore_cache;
-    let cancelled = || shared.world.cancel.is_cancelled();
-    if starts_anew {
-        store.reset_cache_mount(&name, &cancelled)?;
-    }
-    let mut cache = store.cache_mount(&name, sharing, &cancelled)?;
+    let mut cache = world.store.cache_mount(name, sharing, &|| world.cancel.is_cancelled())?;
     let path = cache.path().to_owned();
     if cache.created() {
-        let restored =
-            !starts_anew && restore(shared.world, &cache, of_user, &keys, shared.step(id), messenger)?;
-        if let Some((from, source)) = initial.as_ref().filter(|_| !restored) {
-            let view = shared.bodies.view(&shared.layers(*from)?, messenger)?;
-            let resolved = view.resolve(source.as_bytes(), true)?;
-            if resolved.node.is_none() {
-                return Err(StepError::MountSource { path: source.clone() });
-            }
-            tree::extract(&view, &resolved.path, &path, None, false)?;
-        }
+        fill(&cache)?;
         own(&path, *uid, *gid, *mode)?;
         cache.initialised()?;
-    }
-    if *writable {
-        prepared.used.push(UsedMount { name, id: of_user.clone(), target: target.clone(), keys });
     }
     prepared.caches.push(cache);
     Ok(path)
@@ -216,11 +264,11 @@ fn own(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), StepError> {
 }
 
 /// D-166 to D-171.
-fn secret(shared: &Shared<'_>, prepared: &mut Prepared, mount: &Mount) -> Result<(), StepError> {
+pub(super) fn secret(world: &World, prepared: &mut Prepared, mount: &Mount) -> Result<(), StepError> {
     let Mount::Secret { id, target, env, required, mode, uid, gid } = mount else {
         unreachable!("only secret mounts are given")
     };
-    let value = shared.world.secrets.get(id);
+    let value = world.secrets.get(id);
     if value.is_none() && *required {
         return Err(StepError::SecretNotFound { id: id.clone() });
     }
@@ -245,17 +293,17 @@ fn secret(shared: &Shared<'_>, prepared: &mut Prepared, mount: &Mount) -> Result
 }
 
 /// D-172, D-173: a socket on which castoff answers, bound into the step.
-fn agent(shared: &Shared<'_>, prepared: &mut Prepared, mount: &Mount) -> Result<(), StepError> {
+pub(super) fn agent(world: &World, prepared: &mut Prepared, mount: &Mount) -> Result<(), StepError> {
     let Mount::Ssh { id, target, required, mode, uid, gid } = mount else {
         unreachable!("only ssh mounts are given")
     };
     if prepared.agent.is_none() {
         prepared.agent = Some(target.clone());
     }
-    let Some(agent) = shared.world.agents.get(id) else {
+    let Some(agent) = world.agents.get(id) else {
         return if *required { Err(StepError::AgentNotFound { id: id.clone() }) } else { Ok(()) };
     };
-    let directory = shared.world.store.temporary()?;
+    let directory = world.store.temporary()?;
     let error = |source| StepError::Agent { id: id.clone(), source };
     let served = agent.serve(directory.path(), "agent").map_err(error)?;
     let source = directory.path().join("agent");

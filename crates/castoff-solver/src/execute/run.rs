@@ -9,7 +9,7 @@ use castoff_sandbox::{Network, ProcessSpec, ProvidedFile, Rlimit, Status, Stdin,
 use castoff_store::LayerId;
 
 use super::log::Log;
-use super::{Trace, mounts};
+use super::{Trace, failed, mounts};
 use crate::driver::{Messenger, Shared};
 use crate::event::{Event, Fact, OutputStream};
 use crate::passwd;
@@ -19,10 +19,10 @@ use crate::step::StepError;
 use crate::{DeviceGrant, HostFiles, World};
 
 /// Docker's size of /dev/shm.
-const SHM_SIZE: u64 = 64 << 20;
+pub(super) const SHM_SIZE: u64 = 64 << 20;
 
 /// Where ssh looks for its agent.
-const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
+pub(super) const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
 /// What a process in a sandbox is given besides its file system; shared by RUN and `castoff run`.
 #[derive(Debug, Clone)]
@@ -214,6 +214,10 @@ pub(super) fn run(
         Status::Code(0) => {}
         Status::Cancelled => return Err(StepError::Cancelled),
         status @ (Status::Code(_) | Status::Signal(_) | Status::TimedOut) => {
+            drop(spec);
+            if shared.options.keep_failed {
+                failed::keep(shared, id, op, &ids, &layers, root, messenger);
+            }
             return Err(StepError::Process { command: op.argv.join(" "), status });
         }
     }

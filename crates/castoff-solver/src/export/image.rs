@@ -7,6 +7,7 @@
 use castoff_graph::{BuildGraph, ImageOutput, VertexId};
 use castoff_oci::{Descriptor, HistoryEntry, ImageConfig, LayerCompression, Manifest, MediaType, Raw};
 use castoff_store::LayerId;
+use indexmap::IndexMap;
 
 use crate::World;
 use crate::bodies::{Bodies, BodyError, SnapshotLayer};
@@ -123,6 +124,34 @@ pub fn assemble(
     ));
     world.store.put_blob(config.bytes())?;
     world.store.put_blob(manifest.bytes())?;
+    Ok(Image { manifest, config, layers })
+}
+
+/// Makes an image of layers, bottom to top, and puts its documents into the store. The layers of the config are set, and the manifest gets
+/// an annotation.
+///
+/// # Errors
+/// When a layer cannot be read or the store not be written.
+pub fn of_layers(
+    layers: &[LayerId],
+    mut config: ImageConfig,
+    annotation: (String, String),
+    bodies: &Bodies<'_>,
+) -> Result<Image, AssembleError> {
+    let layers = layers
+        .iter()
+        .map(|id| image_layer(&SnapshotLayer::Stored(id.clone()), bodies, None))
+        .collect::<Result<Vec<_>, AssembleError>>()?;
+    let diffs = layers.iter().map(|layer| Ok(bodies.diff_of(&layer.id)?.diff_id));
+    config.rootfs.diff_ids = diffs.collect::<Result<Vec<_>, AssembleError>>()?;
+    let config = Raw::new(config);
+    let descriptor = Descriptor::new(MediaType::OciConfig, config.digest(), config.bytes().len() as u64);
+    let mut manifest =
+        Manifest::oci(descriptor, layers.iter().map(|layer| layer.descriptor.clone()).collect());
+    manifest.annotations = IndexMap::from([annotation]);
+    let manifest = Raw::new(manifest);
+    bodies.store().put_blob(config.bytes())?;
+    bodies.store().put_blob(manifest.bytes())?;
     Ok(Image { manifest, config, layers })
 }
 

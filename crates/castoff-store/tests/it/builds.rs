@@ -28,6 +28,7 @@ fn step(name: &str, action: StepAction, inputs: &[usize]) -> BuildStep {
         diff_id: None,
         bytes: None,
         log: None,
+        left: None,
     }
 }
 

@@ -90,6 +90,12 @@ pub struct BuildArgs {
     /// Fail unless the result is: startable, or no-secrets (nothing looks like a token)
     #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = true)]
     pub require: Vec<Requirement>,
+    /// What to do when a step fails: fail, or shell (go where it failed, at a terminal)
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t, hide_possible_values = true)]
+    pub on_error: OnError,
+    /// Write what a step leaves that fails to a file, for `castoff shell FILE` on another machine
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub save_failure: Option<PathBuf>,
     /// How progress is shown: auto, tty, plain, quiet, none or rawjson
     #[arg(long, value_name = "MODE", allow_hyphen_values = true)]
     pub progress: Option<String>,
@@ -144,6 +150,16 @@ pub struct AboutArgs {
     /// Write NAME:TAG@DIGEST to a file, a line for each name; of kaniko.
     #[arg(long, hide = true, value_name = "FILE", allow_hyphen_values = true)]
     pub image_name_tag_with_digest_file: Option<PathBuf>,
+}
+
+/// What happens when a step fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnError {
+    /// The build fails.
+    #[default]
+    Fail,
+    /// The build fails, once somebody at the terminal has looked around.
+    Shell,
 }
 
 /// What a result can be required to be.

@@ -552,6 +552,49 @@ pub struct RunArgs {
     pub words: Vec<OsString>,
 }
 
+/// `castoff debug`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DebugArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Use the shell and the tools of this image, which sees the other one at /image
+    #[arg(long, value_name = "IMAGE")]
+    pub toolbox: Option<String>,
+    /// User, as name or number, with an optional :group [default: 0]
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Use castoff's own small shell, whatever the image has
+    #[arg(long)]
+    pub builtin_shell: bool,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// A command instead of a shell
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<OsString>,
+}
+
+/// `castoff shell`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ShellArgs {
+    /// The build: @last (that failed last), or the beginning of an id; or a file of --save-failure
+    #[arg(value_name = "BUILD|FILE", default_value = "@last")]
+    pub subject: String,
+    /// A secret that the step asks for: id=ID[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub secret: Vec<String>,
+    /// An ssh agent that the step asks for: default|ID[=SOCKET|KEY[,KEY...]]
+    #[arg(long, value_name = "SPEC", allow_hyphen_values = true)]
+    pub ssh: Vec<String>,
+    /// Use castoff's own small shell, whatever the image has
+    #[arg(long)]
+    pub builtin_shell: bool,
+    /// A command instead of a shell
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<OsString>,
+}
+
 /// `castoff update`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct UpdateArgs {

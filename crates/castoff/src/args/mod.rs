@@ -37,14 +37,15 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use annotation::AnnotationError;
 pub use attest::{AttestError, AttestSpecs, ProvenanceMode, ProvenanceSpec};
-pub use build::{AboutArgs, BuildArgs, ContextArgs, PlanArgs, Requirement, StepArgs};
+pub use build::{AboutArgs, BuildArgs, ContextArgs, OnError, PlanArgs, Requirement, StepArgs};
 pub use cache::{CacheError, CacheFromSpec, CachePlace, CacheReference, CacheSource, CacheToSpec};
 pub use call::{Call, CallError, CallSpec};
 pub use commands::{
-    CheckArgs, CheckFormat, CheckLevel, CompletionArgs, CopyArgs, DuArgs, HistoryArgs, ImagesArgs,
+    CheckArgs, CheckFormat, CheckLevel, CompletionArgs, CopyArgs, DebugArgs, DuArgs, HistoryArgs, ImagesArgs,
     ImportArgs, IndexCommand, IndexCreateArgs, IndexInspectArgs, InfoArgs, InspectArgs, LoadArgs, LoginArgs,
     LogoutArgs, ManArgs, PlanFormat, ProveArgs, PruneArgs, PullArgs, PushArgs, ReportFormat, RmiArgs,
-    RunArgs, SaveArgs, SbomArgs, SbomFormat, SignArgs, StartableArgs, StartableFormat, TagArgs, UpdateArgs,
+    RunArgs, SaveArgs, SbomArgs, SbomFormat, ShellArgs, SignArgs, StartableArgs, StartableFormat, TagArgs,
+    UpdateArgs,
 };
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
@@ -176,6 +177,10 @@ pub enum Command {
     Logout(LogoutArgs),
     /// Run a command in an image, or in what a directory builds
     Run(RunArgs),
+    /// Look around in an image, also in one without a shell
+    Debug(DebugArgs),
+    /// Go where a step failed
+    Shell(ShellArgs),
     /// Do the steps of an image again and tell what is not the same
     Verify(VerifyArgs),
     /// Write down what the names of a Dockerfile stand for now

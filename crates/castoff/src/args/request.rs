@@ -15,7 +15,7 @@ use super::fields::FieldError;
 use super::{
     AboutArgs, AnnotationError, AttestError, AttestSpecs, BuildArgs, CacheError, CacheFromSpec, CacheToSpec,
     Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment,
-    FileSpec, GlobalArgs, ImageAttributes, NamedContextSpec, OutputError, OutputSpec, PlanArgs,
+    FileSpec, GlobalArgs, ImageAttributes, NamedContextSpec, OnError, OutputError, OutputSpec, PlanArgs,
     ProvenanceMode, Requirement, SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError,
     annotation, fields, proxies, step,
 };
@@ -63,6 +63,10 @@ pub struct BuildRequest {
     pub prove: Option<bool>,
     /// Whether the build fails when something looks like a token or a private key.
     pub require_no_secrets: bool,
+    /// What happens when a step fails.
+    pub on_error: OnError,
+    /// File for what a step leaves that fails.
+    pub save_failure: Option<PathBuf>,
     /// How progress is shown; never `Auto`.
     pub progress: ProgressMode,
     /// A question that is answered instead of building.
@@ -381,6 +385,8 @@ impl BuildArgs {
                 None => None,
             },
             require_no_secrets: self.require.contains(&Requirement::NoSecrets),
+            on_error: self.on_error,
+            save_failure: self.save_failure.clone(),
             progress: self.progress_mode(environment)?,
             call: self.call()?,
             debug: global.debug,

@@ -5,12 +5,12 @@ use std::io::{self, Write as _};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use castoff_sandbox::{Entered, IdMap};
+use castoff_sandbox::{Cancel, Entered, IdMap};
 use castoff_solver::{Event, StepId};
 
 use super::Context;
-use crate::args::{BuildArgs, BuildRequest, ProgressMode};
-use crate::build::{self, Built};
+use crate::args::{BuildArgs, BuildRequest, OnError, ProgressMode};
+use crate::build::{self, BuildError, Built};
 use crate::exit;
 use crate::history::Recorder;
 use crate::interrupt;
@@ -49,7 +49,11 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
     let shown = show(request.progress, context, |events| {
         build::build(&request, &mut session.world, &mut recorder, events)
     });
-    let (built, tail) = (shown.result, shown.tail);
+    let (mut built, tail) = (shown.result, shown.tail);
+    let failure = recorder.failure();
+    if let (Some(_), Err(BuildError::Step { hints, .. })) = (&failure, &mut built) {
+        hints.push("`castoff shell @last` goes where the step failed".to_owned());
+    }
     if let Err(error) = recorder.keep(&built, &shown.numbers, &session.world.store) {
         // Nothing is lost by it but what is told of this build later.
         super::remark(&format!("warning: the record of this build: {}", castoff_solver::chain(&error)));
@@ -59,7 +63,25 @@ pub(super) fn build(args: &BuildArgs, context: &Context<'_>) -> anyhow::Result<u
     }
     match built {
         Ok(built) => finish(&request, &built, context),
-        Err(error) => Ok(report::failure(&error, &tail, &mut io::stderr())),
+        Err(error) => {
+            let code = report::failure(&error, &tail, &mut io::stderr());
+            if let Some(path) = &request.save_failure {
+                let is_proven = session.world.guard.is_some();
+                // The failure has stopped the build's own.
+                session.world.cancel = Cancel::new()?;
+                if let Err(error) = super::shell::save(failure.as_ref(), path, is_proven, &session.world) {
+                    super::complain(&format!(
+                        "writing `{}`: {}",
+                        path.display(),
+                        castoff_solver::chain(error.as_ref())
+                    ));
+                }
+            }
+            if request.on_error == OnError::Shell {
+                super::shell::on_error(failure.as_ref(), context.environment, &mut session.world)?;
+            }
+            Ok(code)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use castoff_oci::{ContainerConfig, ImageConfig, Platform};
-use castoff_sandbox::{MountKind, MountSpec, Network, Output, Status, Stdin};
+use castoff_sandbox::{MountKind, MountSpec, Network, Output, ProcessSpec, Status, Stdin};
 use castoff_solver::{
     Bodies, Messenger, ProcessRoot, PullPolicy, RunEnvironment, SnapshotLayer, World, passwd, snapshot,
 };
@@ -55,7 +55,7 @@ pub(super) fn run(args: &RunArgs, context: &Context<'_>) -> anyhow::Result<u8> {
 }
 
 /// An image that the store does not have is asked of its registry.
-fn fetch(world: &World, name: &str, platform: Option<Platform>) -> anyhow::Result<image::Named> {
+pub(super) fn fetch(world: &World, name: &str, platform: Option<Platform>) -> anyhow::Result<image::Named> {
     let reference = name.parse()?;
     let platform = platform.unwrap_or_else(Platform::host);
     let found = castoff_solver::resolve(world, &reference, &platform, PullPolicy::Missing)?;
@@ -158,13 +158,18 @@ fn start(
     spec.mounts = args.volume.iter().map(|text| volume(text)).collect::<anyhow::Result<_>>()?;
     spec.emulator = emulator;
     root.fill(&mut spec);
+    attended(&spec, world)
+}
+
+/// Runs a process with this one's streams, and returns the exit code for it.
+pub(super) fn attended(spec: &ProcessSpec, world: &World) -> anyhow::Result<u8> {
     // What a terminal of its own shows goes to ours; when that is gone, nobody looks.
     let mut show = |_, bytes: &[u8]| {
         let mut stdout = io::stdout().lock();
         let _gone = io::Write::write_all(&mut stdout, bytes).and_then(|()| io::Write::flush(&mut stdout));
     };
     let interrupted = crate::interrupt::watch(&world.cancel)?;
-    let exit = match castoff_sandbox::run(&spec, &world.cancel, &mut show) {
+    let exit = match castoff_sandbox::run(spec, &world.cancel, &mut show) {
         Ok(exit) => exit,
         Err(error) => {
             super::complain(&error.to_string());
@@ -200,7 +205,7 @@ fn argv(args: &RunArgs, command: &[OsString], config: &ContainerConfig) -> anyho
     Ok(argv)
 }
 
-fn variables(
+pub(super) fn variables(
     args: &RunArgs,
     config: &ContainerConfig,
     environment: &[(String, String)],

@@ -41,6 +41,7 @@ mod secrets;
 mod shared_caches;
 mod space;
 mod stages;
+mod standing;
 mod startable;
 mod travelling;
 mod verifying;
