@@ -240,9 +240,14 @@ impl SharedCaches {
         self.refusals.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the result of a step was found not to be what a cache said.
+    /// Returns whether the result of a step, or a cache mount, was found not to be what a cache said.
     fn is_refused(&self, key: &CacheKey) -> bool {
         lock(&self.refused).contains(key)
+    }
+
+    /// Remembers that what a cache has under keys of a cache mount is broken: an export replaces it.
+    fn refuse_mount(&self, keys: &[CacheKey]) {
+        lock(&self.refused).extend(keys);
     }
 
     /// Lets a step's result be of no cache any more.

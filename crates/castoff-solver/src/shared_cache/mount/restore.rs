@@ -66,6 +66,10 @@ pub(crate) fn restore(
                 Err(error) => error,
             };
             mount.clean()?;
+            // Of who cannot be asked nothing is known.
+            if !matches!(error, RestoreError::TooLarge { .. }) && !import.off.load(Ordering::Relaxed) {
+                world.shared_caches.refuse_mount(keys);
+            }
             let text = format!("cache mount {id}: {name} is of no use: {}", chain(&error));
             messenger.send(Event::Warning { step: Some(step), rule: None, text, line: None });
             // What it has under other keys is of the same chunks.

@@ -166,6 +166,10 @@ fn send_to(
 ) -> Result<MountOutcome, SharedCacheError> {
     let cache = &*export.cache;
     let file = |source| SharedCacheError::File { path: "mount.tar".into(), source };
+    let existing = match used.keys.iter().any(|key| world.shared_caches.is_refused(key)) {
+        true => Existing::Replace,
+        false => Existing::Keep,
+    };
     let mut known: HashMap<Digest, Descriptor> = HashMap::new();
     let mut earlier = Vec::new();
     for key in &used.keys {
@@ -176,7 +180,7 @@ fn send_to(
             Err(error) => return Err(error),
         }
     }
-    for object in earlier.iter().flatten() {
+    for object in earlier.iter().flatten().filter(|_| existing == Existing::Keep) {
         known.extend(object.mount.chunks.iter().map(|chunk| chunk.digest).zip(object.blobs.iter().cloned()));
     }
     let (new, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -191,7 +195,7 @@ fn send_to(
                     if lock(&failure).is_some() || stop.load(Ordering::Relaxed) {
                         continue;
                     }
-                    match send_chunk(cache, &data, &known) {
+                    match send_chunk(cache, &data, &known, existing) {
                         Ok((chunk, blob, sent)) => {
                             new.fetch_add(u64::from(sent > 0), Ordering::Relaxed);
                             bytes.fetch_add(sent, Ordering::Relaxed);
@@ -256,6 +260,7 @@ fn send_chunk(
     cache: &dyn SharedCache,
     data: &[u8],
     known: &HashMap<Digest, Descriptor>,
+    existing: Existing,
 ) -> Result<(Chunk, Descriptor, u64), SharedCacheError> {
     let chunk = Chunk { digest: Digest::of(data), size: data.len() as u64 };
     if let Some(blob) = known.get(&chunk.digest).filter(|blob| !cache.lacks_blob(blob)) {
@@ -266,7 +271,7 @@ fn send_chunk(
     castoff_layer::compress(&mut &data[..], &mut compressed, options).map_err(unreadable)?;
     let media_type = MediaType::Other(CHUNK_TYPE.to_owned());
     let blob = Descriptor::new(media_type, Digest::of(&compressed), compressed.len() as u64);
-    let sent = cache.put_blob(&blob, Existing::Keep, &|| Ok(Box::new(Cursor::new(compressed.clone()))))?;
+    let sent = cache.put_blob(&blob, existing, &|| Ok(Box::new(Cursor::new(compressed.clone()))))?;
     Ok((chunk, blob, sent))
 }
 

@@ -223,11 +223,13 @@ fn a_broken_or_hostile_mount_is_not_used() {
     });
 }
 
-// B-218: a blob that is not what its name says.
+// B-218, B-220: a blob that is not what its name says.
 #[test]
 fn a_damaged_chunk_is_found() {
     with_steps(|kit| {
-        kit.build(&step("first", "echo one > /cache/a"), &["--cache-to", &to(kit, "")]).succeeds();
+        // The same bytes, whoever makes them.
+        let fill = "echo one > /cache/a; touch -d @1000000000 /cache/a";
+        kit.build(&step("first", fill), &["--cache-to", &to(kit, "")]).succeeds();
         let blobs = fs::read_dir(kit.path("cache/blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
         for path in blobs {
             let mut bytes = fs::read(&path).unwrap();
@@ -241,6 +243,12 @@ fn a_damaged_chunk_is_found() {
         let done = other.build(&step("next", "true"), &["--cache-from", &from(kit, "")]).succeeds();
         assert_eq!(seen(&done.stderr, "next"), "");
         done.says("is of no use: ").says("has the digest");
+        // Who finds it and exports puts it right, though the name is the same.
+        let flags = ["--cache-from", &from(kit, ""), "--cache-to", &to(kit, "")];
+        kit.another().build(&step("mended", fill), &flags).succeeds().says("1 of 1 chunks sent");
+        let done = kit.another().build(&step("last", "true"), &["--cache-from", &from(kit, "")]).succeeds();
+        assert_eq!(seen(&done.stderr, "last"), "a");
+        done.never_says("is of no use");
     });
 }
 
