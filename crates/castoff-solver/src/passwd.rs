@@ -16,17 +16,18 @@ pub struct Ids {
     pub home: String,
 }
 
-/// Why a user or group could not be found out.
+/// Why a user or group could not be found out. Names that are not there are told in the words of OCI
+/// runtimes, because those are what people search for.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// No user of that name.
-    #[error("user `{name}` is not in the image's /etc/passwd")]
+    #[error("unable to find user {name}: no matching entries in passwd file")]
     UnknownUser {
         /// The name.
         name: String,
     },
     /// No group of that name.
-    #[error("group `{name}` is not in the image's /etc/group")]
+    #[error("unable to find group {name}: no matching entries in group file")]
     UnknownGroup {
         /// The name.
         name: String,

@@ -190,9 +190,9 @@ fn permissions_are_those_of_the_user() {
 #[test]
 fn an_unknown_user_is_said() {
     let mut image = Image::new(&["/app"]).file("/app", 0o700, program());
-    image.user = User::Unknown("user `app` is not in the image's /etc/passwd".to_owned());
+    image.user = User::Unknown("unable to find user app: no matching entries in passwd file".to_owned());
     image.check(&[
-        "user-unknown certain: the user of the image cannot be found: user `app` is not in the image's /etc/passwd",
+        "user-unknown certain: the user of the image cannot be found: unable to find user app: no matching entries in passwd file",
     ]);
 }
 

@@ -80,9 +80,9 @@ fn owners_are_numbers_or_names_of_the_image() {
     owner(true, "root", Ok((0, 0)));
     owner(false, "root:root", Ok((0, 0)));
     owner(false, "5:6", Ok((5, 6)));
-    owner(true, "alice", Err("user `alice` is not in the image's /etc/passwd"));
-    owner(true, "bob:staff", Err("group `staff` is not in the image's /etc/group"));
-    owner(false, "bob", Err("user `bob` is not in the image's /etc/passwd"));
+    owner(true, "alice", Err("unable to find user alice: no matching entries in passwd file"));
+    owner(true, "bob:staff", Err("unable to find group staff: no matching entries in group file"));
+    owner(false, "bob", Err("unable to find user bob: no matching entries in passwd file"));
     owner(true, "4294967295", Err("id `4294967295` is not between 0 and 4294967294"));
     owner(true, "99999999999:1", Err("id `99999999999` is not between 0 and 4294967294"));
 }

@@ -32,7 +32,7 @@ const BROKEN: &[(&str, &str)] = &[
     ("FROM busybox\nCMD [\"sh\", \"/start.sh\"]\n", "`sh` is to run `/start.sh`, which is not in the image"),
     (
         "FROM busybox\nUSER nobody-here\nCMD [\"true\"]\n",
-        "user `nobody-here` is not in the image's /etc/passwd",
+        "unable to find user nobody-here: no matching entries in passwd file",
     ),
     (
         "FROM busybox\nWORKDIR /a\nRUN rmdir /a && touch /a\nCMD [\"true\"]\n",
