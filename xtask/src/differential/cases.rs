@@ -18,6 +18,9 @@ pub(super) const BASES: &[&str] = &["base"];
 /// Cases that others stand on.
 pub(super) const BASE_GROUP: &str = "bases";
 
+/// Cases that the grammar makes.
+const GENERATED_GROUP: &str = "generated";
+
 /// Files of the directory that hold no cases.
 const OTHER_FILES: &[&str] = &["generated.toml", "known.toml"];
 
@@ -89,14 +92,14 @@ pub(super) fn all(options: &Options) -> Result<Vec<Case>> {
     for number in 0..options.generated {
         let seed = options.seed.wrapping_add(number);
         cases.push(Case {
-            name: format!("generated/{seed}"),
+            name: format!("{GENERATED_GROUP}/{seed}"),
             text: generate::dockerfile(seed),
             arguments: Vec::new(),
             error: None,
             peers: None,
             files: fixture.files.clone(),
             archives: fixture.archives.clone(),
-            group: "generated".to_owned(),
+            group: GENERATED_GROUP.to_owned(),
             own_context: false,
         });
     }
@@ -195,6 +198,11 @@ pub(super) fn write(cases: &[Case]) -> Result<()> {
 }
 
 impl Case {
+    /// Whether the grammar made it.
+    pub(super) fn is_generated(&self) -> bool {
+        self.group == GENERATED_GROUP
+    }
+
     /// Where the Dockerfile is.
     pub(super) fn dockerfile(&self) -> PathBuf {
         world::directory().join("dockerfiles").join(format!("{}.Dockerfile", self.image()))

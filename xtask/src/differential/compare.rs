@@ -37,6 +37,15 @@ pub(super) fn compare(
         Outcome::Failed(_) => "failed".to_owned(),
     };
     add("outcome".to_owned(), shown(&castoff.outcome), shown(&peer.outcome));
+    let both_failed = matches!((&castoff.outcome, &peer.outcome), (Outcome::Failed(_), Outcome::Failed(_)));
+    if case.error.is_none() && both_failed && !case.is_generated() {
+        // Two failures are the same only if they are for the same reason.
+        add(
+            "error".to_owned(),
+            "fails".to_owned(),
+            "the case does not say which error it must be".to_owned(),
+        );
+    }
     if let Some(error) = &case.error {
         let said = matches!(&castoff.outcome, Outcome::Failed(text) if text.contains(error.as_str()));
         add(
