@@ -339,6 +339,9 @@ fn content(
         Op::Source(SourceOp::Local(name)) => Some(local(shared.world, name)?),
         Op::Source(_) | Op::Run(_) | Op::Copy(_) | Op::Workdir(_) => None,
     };
+    if let Some(local) = local {
+        shared.memos.open(shared.world, &local.path);
+    }
     let selected = select(op, part, &view, local, source);
     let mut selection = selected.map_err(|error| match error {
         StepError::Copy(error) => missing::explain(shared, op, from, local, &view, error, messenger).into(),
@@ -351,19 +354,22 @@ fn content(
         selection.roots.iter_mut().for_each(|root| root.name.clear());
     }
     let found = match local {
-        Some(local) => shared.memos.digests(shared.world, &local.path, &view, &selection)?,
+        Some(local) => shared.memos.digests(&local.path, &view, &selection)?,
         None => memos::digests(&view, &selection)?,
     };
+    let mut rest = found.iter();
     let mut file_digest = |node: &Node| -> Result<Digest, StepError> {
         let mode = node.entry.mode;
         if mode != USUAL_MODE {
             files.modes.insert(node.entry.path.clone(), mode);
         }
-        Ok(*found.get(&node.entry.path).expect("the digests are those of the selection"))
+        Ok(*rest.next().expect("the digests are those of the selection, in its order"))
     };
     let owners = if local.is_some() { Owners::Root } else { Owners::Kept };
     let digest = copy::digest(&selection, &view, owners, &mut file_digest)?;
-    files.digests.extend(found);
+    let paths = selection.regular_files().map(|node| node.entry.path.clone());
+    // Built at once and then joined: many single insertions into a tree cost more.
+    files.digests.append(&mut paths.zip(found).collect());
     if let (Some(_), Op::Copy(_)) = (local, op) {
         messenger.send(Event::Status {
             step: shared.step(from),

@@ -26,52 +26,52 @@ impl Memos {
         }
     }
 
-    /// Returns the digest of each regular file of a selection, by path, where `root` is the local directory
-    /// that it is of.
+    /// Loads what is known of a local directory. To be called before the first of its files is looked at: a file
+    /// is at rest if it is older than this moment.
+    pub(crate) fn open(&self, world: &World, root: &Path) {
+        let mut memos = lock(&self.0);
+        if !memos.contains_key(root) {
+            memos.insert(root.to_owned(), world.store.file_memo(Digest::of(root.as_os_str().as_bytes())));
+        }
+    }
+
+    /// Returns the digest of each regular file of a selection, in order, where `root` is the local directory
+    /// that it is of, which is open.
     pub(crate) fn digests(
         &self,
-        world: &World,
         root: &Path,
         view: &View,
         selection: &Selection,
-    ) -> Result<BTreeMap<Vec<u8>, Digest>, CopyError> {
-        let mut found = BTreeMap::new();
-        let mut unknown: Vec<&Node> = Vec::new();
-        {
-            let mut memos = lock(&self.0);
-            let memo = memos
-                .entry(root.to_owned())
-                .or_insert_with(|| world.store.file_memo(Digest::of(root.as_os_str().as_bytes())));
-            for node in selection.regular_files() {
-                let known = key(node).and_then(|stat| memo.get(&node.entry.path, &stat));
-                match known {
-                    Some(digest) => {
-                        found.insert(node.entry.path.clone(), digest);
-                    }
-                    None => unknown.push(node),
-                }
+    ) -> Result<Vec<Digest>, CopyError> {
+        let nodes: Vec<&Node> = selection.regular_files().collect();
+        let mut digests = vec![None; nodes.len()];
+        if let Some(memo) = lock(&self.0).get(root) {
+            for (node, digest) in nodes.iter().zip(&mut digests) {
+                *digest = key(node).and_then(|stat| memo.get(&node.entry.path, &stat));
             }
         }
-        if unknown.is_empty() {
-            return Ok(found);
-        }
-        let digests = copy::content_digests(view, &unknown)?;
+        let known = nodes.iter().zip(&digests);
+        let unknown: Vec<&Node> =
+            known.filter(|(_, digest)| digest.is_none()).map(|(node, _)| *node).collect();
+        let mut read = copy::content_digests(view, &unknown)?.into_iter();
         let mut memos = lock(&self.0);
-        for (node, digest) in unknown.into_iter().zip(digests) {
-            if let (Some(stat), Some(memo)) = (key(node), memos.get_mut(root)) {
-                memo.insert(&node.entry.path, stat, digest);
-            }
-            found.insert(node.entry.path.clone(), digest);
-        }
-        Ok(found)
+        let mut memo = memos.get_mut(root);
+        let mut digest_of = |(node, known): (&Node, Option<Digest>)| {
+            known.unwrap_or_else(|| {
+                let digest = read.next().expect("each unknown file was read");
+                if let (Some(stat), Some(memo)) = (key(node), &mut memo) {
+                    memo.insert(&node.entry.path, stat, digest);
+                }
+                digest
+            })
+        };
+        Ok(nodes.into_iter().zip(digests).map(&mut digest_of).collect())
     }
 }
 
-/// Returns the digest of each regular file of a selection, by path.
-pub(crate) fn digests(view: &View, selection: &Selection) -> Result<BTreeMap<Vec<u8>, Digest>, CopyError> {
-    let nodes: Vec<&Node> = selection.regular_files().collect();
-    let digests = copy::content_digests(view, &nodes)?;
-    Ok(nodes.into_iter().map(|node| node.entry.path.clone()).zip(digests).collect())
+/// Returns the digest of each regular file of a selection, in order.
+pub(crate) fn digests(view: &View, selection: &Selection) -> Result<Vec<Digest>, CopyError> {
+    copy::content_digests(view, &selection.regular_files().collect::<Vec<_>>())
 }
 
 fn key(node: &Node) -> Option<StatKey> {

@@ -25,8 +25,8 @@ const LARGE: usize = 128 * 1024;
 /// extended attributes and data of everything in it, under its name relative to its root.
 ///
 /// Times do not count, nor does the name or metadata of a directory of which only the contents are
-/// copied. `file_digest` returns the digest of a regular file, as [`content_digests`] does; what that returned
-/// earlier may be remembered for a file that did not change.
+/// copied. `file_digest` is asked in the order of [`Selection::regular_files`] and returns the digest of a regular
+/// file, as [`content_digests`] does; what that returned earlier may be remembered for a file that did not change.
 pub fn digest<E: From<CopyError>>(
     selection: &Selection,
     view: &View,
