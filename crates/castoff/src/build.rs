@@ -4,6 +4,7 @@ mod asking;
 mod definition;
 mod floating;
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -39,6 +40,7 @@ use crate::missing;
 use crate::platforms;
 use crate::prove::{self, Proof, Prover};
 use crate::start::{self, StartFindings};
+use crate::vcs::{self, Vcs};
 
 pub(crate) use asking::Asking;
 pub(crate) use definition::{Definition, offline_options, read};
@@ -148,6 +150,8 @@ pub struct Planned {
     pub lock: Lock,
     /// Whether it is kept what a failed step leaves.
     pub keep_failed: bool,
+    /// The repository that the context is in, if somebody wants to know.
+    pub(crate) vcs: Option<Vcs>,
 }
 
 /// Builds what was asked for and makes the outputs. `recorder` learns what happens.
@@ -168,8 +172,22 @@ pub fn build(
     export::refuse_deletion(request)?;
     world.secrets = secrets(&request.secrets)?;
     world.agents = agents::load(&request.ssh)?;
-    let mut planned = plan(&request.plan, world, events)?;
+    let (vcs, silence) = match vcs::look(request, world) {
+        Ok(vcs) => (vcs, None),
+        Err(error) => (None, Some(error)),
+    };
+    let mut wanted = Cow::Borrowed(&request.plan);
+    if let Some(vcs) = &vcs {
+        vcs.label(request.vcs.labels, wanted.to_mut());
+    }
+    let mut planned = plan(&wanted, world, events)?;
+    planned.vcs = vcs;
     planned.keep_failed = true;
+    if let Some(error) = silence {
+        // What a repository would say is worth a word, and no failure.
+        let text = format!("nothing is told of the repository of the context: {error}");
+        caches::tell("[internal] repository", &text, &mut planned.next_step, events);
+    }
     planned.prover = prove::prover(request, &world.secrets)?;
     world.guard = planned.prover.clone().map(|prover| prover as Arc<dyn Guard>);
     platforms::settle(&planned, world)?;
@@ -254,7 +272,8 @@ fn attempts(
                 return Err(error);
             }
             Err(error) => {
-                caches::tell(&format!("{error:#}; the build goes on without that result"), &mut used, events);
+                let text = format!("{error:#}; the build goes on without that result");
+                caches::tell(caches::STEP, &text, &mut used, events);
                 planned.next_step = used;
             }
             Ok(made) => {
@@ -355,6 +374,7 @@ pub fn plan(
         prover: None,
         lock,
         keep_failed: false,
+        vcs: None,
     })
 }
 

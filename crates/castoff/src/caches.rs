@@ -19,6 +19,9 @@ use crate::args::{
 use crate::aws::{self, CredentialsError};
 use crate::table;
 
+/// The step that warnings about shared caches are of.
+pub(crate) const STEP: &str = "[internal] shared cache";
+
 /// Why a cache cannot be opened.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
@@ -40,7 +43,7 @@ pub(crate) fn imports(
         match import(&spec.place, registry, clock) {
             Ok(cache) => caches.push(CacheImport { cache, mounts: spec.mounts.clone() }),
             Err(error) => {
-                tell(&format!("a cache to import cannot be read: {}", chain(&error)), free, events);
+                tell(STEP, &format!("a cache to import cannot be read: {}", chain(&error)), free, events);
             }
         }
     }
@@ -93,7 +96,7 @@ pub(crate) fn exports(
                 if !spec.ignore_error {
                     anyhow::bail!(text);
                 }
-                tell(&text, free, events);
+                tell(STEP, &text, free, events);
             }
         }
     }
@@ -256,11 +259,11 @@ fn begin(step: StepId, name: &str, events: &mut dyn FnMut(Event)) {
     events(Event::Started { step });
 }
 
-/// Gives a warning as a step of its own, which takes the number `free`.
-pub(crate) fn tell(text: &str, free: &mut u32, events: &mut dyn FnMut(Event)) {
+/// Gives a warning as a step of its own, of this name, which takes the number `free`.
+pub(crate) fn tell(name: &str, text: &str, free: &mut u32, events: &mut dyn FnMut(Event)) {
     let step = StepId(*free);
     *free += 1;
-    begin(step, "[internal] shared cache", events);
+    begin(step, name, events);
     warn(events, step, text.to_owned());
     events(Event::Finished { step, outcome: Outcome::Done });
 }

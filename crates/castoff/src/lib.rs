@@ -38,4 +38,5 @@ mod sign;
 pub mod start;
 pub mod table;
 mod time;
+mod vcs;
 mod verify;

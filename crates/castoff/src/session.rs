@@ -126,6 +126,7 @@ fn git(environment: &Environment) -> GitProgram {
         environment: passed.chain(proxies).collect(),
         known_hosts: known_hosts(environment.home().as_deref()),
         agent: environment.filled("SSH_AUTH_SOCK").map(PathBuf::from),
+        home: environment.home(),
     }
 }
 

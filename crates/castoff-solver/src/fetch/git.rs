@@ -4,6 +4,7 @@
 //! directory that is thrown away, with nothing of this machine's configuration; what it checked out becomes
 //! a layer, known by its commit.
 
+mod checkout;
 mod credentials;
 mod program;
 
@@ -23,6 +24,7 @@ use crate::copy::{self, Owners, SelectOptions, SourceTree, WriteOptions};
 
 use program::Git;
 
+pub use checkout::{Checkout, checkout};
 pub use program::GitProgram;
 
 /// What git may use of the caller's besides secrets.

@@ -27,6 +27,7 @@ mod secret;
 mod ssh;
 mod step;
 mod unsupported;
+mod vcs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ pub use s3::{S3Credentials, S3Spec};
 pub use secret::{SecretError, SecretSource, SecretSpec};
 pub use ssh::{SshError, SshSpec};
 pub use step::{DeviceEntitlement, Entitlements, StepFlagError};
+pub use vcs::{VcsLabels, VcsSpec};
 
 use crate::exit;
 

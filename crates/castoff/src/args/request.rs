@@ -17,8 +17,11 @@ use super::{
     Call, CallError, CallSpec, CheckArgs, ContextArgs, ContextError, ContextSpec, Entitlements, Environment,
     FileSpec, GlobalArgs, ImageAttributes, NamedContextSpec, OnError, OutputError, OutputSpec, PlanArgs,
     ProvenanceMode, Requirement, SecretError, SecretSpec, SshError, SshSpec, StepArgs, StepFlagError,
-    annotation, fields, proxies, step,
+    VcsSpec, annotation, fields, proxies, step,
 };
+
+/// The file of a policy of sources (B-007, B-181).
+const SOURCE_POLICY: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
 
 /// A build that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct BuildRequest {
     pub on_error: OnError,
     /// File for what a step leaves that fails.
     pub save_failure: Option<PathBuf>,
+    /// What is told of the repository that the context is in.
+    pub vcs: VcsSpec,
     /// How progress is shown; never `Auto`.
     pub progress: ProgressMode,
     /// A question that is answered instead of building.
@@ -181,6 +186,9 @@ pub enum RequestError {
     /// A flag that is known but not built yet.
     #[error("`--{0}` is not supported yet")]
     Unsupported(&'static str),
+    /// A variable that is known but does nothing yet, and would be missed.
+    #[error("{0} is not supported yet: unset it to build without")]
+    UnsupportedVariable(&'static str),
     /// Several platforms where the user wants one.
     #[error("BUILDKIT_MULTI_PLATFORM is false, and several platforms are to be built")]
     SeveralPlatforms,
@@ -292,6 +300,10 @@ impl BuildArgs {
         if let Some(flag) = self.unsupported.first() {
             return Err(RequestError::Unsupported(flag));
         }
+        // Who sets a policy relies on it.
+        if environment.filled(SOURCE_POLICY).is_some() {
+            return Err(RequestError::UnsupportedVariable(SOURCE_POLICY));
+        }
         let mut plan = plan_request(&self.path, &self.context, &self.steps, environment)?;
         // B-051, B-174
         let epoch = if self.reproducible { Some(0) } else { self.timestamp };
@@ -387,6 +399,7 @@ impl BuildArgs {
             require_no_secrets: self.require.contains(&Requirement::NoSecrets),
             on_error: self.on_error,
             save_failure: self.save_failure.clone(),
+            vcs: VcsSpec::of(environment),
             progress: self.progress_mode(environment)?,
             call: self.call()?,
             debug: global.debug,

@@ -36,6 +36,20 @@ fn the_description_of_the_command_line_is_consistent() {
     command().debug_assert();
 }
 
+// B-007, B-181
+#[test]
+fn a_policy_of_sources_is_not_passed_over() {
+    let set = |value: &str| {
+        let variable = ("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY".into(), value.into());
+        request("castoff build .", &Environment::new([variable]))
+    };
+    assert_eq!(
+        set("policy.json").unwrap_err(),
+        "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY is not supported yet: unset it to build without"
+    );
+    assert!(set("").is_ok());
+}
+
 // B-001
 #[test]
 fn a_build_has_many_names() {

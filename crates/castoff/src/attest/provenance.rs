@@ -66,9 +66,12 @@ pub(super) fn predicate(facts: &Facts<'_>) -> Value {
         metadata["castoff_secrets"] = Value::Object(members.collect());
     }
     let mut internal = json!({ "builderPlatform": Platform::host().to_string() });
+    if let Some(vcs) = &planned.vcs {
+        metadata["buildkit_metadata"]["vcs"] = vcs.provenance();
+    }
     if is_max {
         internal["buildConfig"] = json!({ "steps": steps(planned) });
-        metadata["buildkit_metadata"] = json!({ "source": source(planned, facts.secrets) });
+        metadata["buildkit_metadata"]["source"] = source(planned, facts.secrets);
     }
     json!({
         "buildDefinition": {

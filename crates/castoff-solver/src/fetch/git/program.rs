@@ -1,4 +1,4 @@
-//! The program `git`, run with nothing of this machine's configuration.
+//! The program `git`, run with nothing of this machine's configuration but in the caller's own repositories.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -24,6 +24,8 @@ pub struct GitProgram {
     pub known_hosts: Vec<PathBuf>,
     /// The socket of the caller's own ssh agent, for contexts (B-067).
     pub agent: Option<PathBuf>,
+    /// The caller's home. Its configuration holds in the caller's own repositories alone.
+    pub home: Option<PathBuf>,
 }
 
 /// What git says of references; a repository with more of them is asked for few.
@@ -51,13 +53,18 @@ const CONFIGURATION: &[(&str, &str)] = &[
     ("maintenance.auto", "false"),
 ];
 
+fn plain_configuration() -> impl Iterator<Item = (String, String)> {
+    CONFIGURATION.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+}
+
 /// What submodules may be fetched by, too: no files of this machine, no helpers.
 const PROTOCOLS: &str = "http:https:ssh:git";
 
-/// Git in a directory that is thrown away, for one repository.
+/// Git in a directory that is thrown away, for one repository; or in the caller's own repositories.
 pub(super) struct Git<'a> {
     world: &'a World,
     home: &'a Path,
+    is_callers_home: bool,
     remote: String,
     configuration: Vec<(String, String)>,
     ssh: String,
@@ -71,12 +78,21 @@ impl<'a> Git<'a> {
         access: GitAccess<'a>,
         home: &'a Path,
     ) -> Result<Git<'a>, FetchError> {
-        let plain = CONFIGURATION.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let configuration = plain.chain(credentials::configuration(&world.secrets, source)).collect();
+        let of_secrets = credentials::configuration(&world.secrets, source);
+        let configuration = plain_configuration().chain(of_secrets).collect();
         let ssh = ssh_command(&world.git.known_hosts, access.agent);
         // Arguments are for everybody to see.
         let (remote, _credentials) = split_credentials(&source.remote);
-        Ok(Git { world, home, remote, configuration, ssh, agent: access.agent })
+        Ok(Git { world, home, is_callers_home: false, remote, configuration, ssh, agent: access.agent })
+    }
+
+    /// Returns a git for questions to the caller's own repositories, with the caller's own configuration. It
+    /// speaks to no server.
+    pub(super) fn at_home(world: &'a World) -> Git<'a> {
+        let home = world.git.home.as_deref().unwrap_or(Path::new("/"));
+        let (configuration, ssh) = (plain_configuration().collect(), ssh_command(&[], None));
+        let remote = "the repository of the context".to_owned();
+        Git { world, home, is_callers_home: true, remote, configuration, ssh, agent: None }
     }
 
     /// Returns the address without credentials.
@@ -92,14 +108,9 @@ impl<'a> Git<'a> {
             .env_clear()
             .envs(self.world.git.environment.iter().map(|(name, value)| (name, value)))
             .env("HOME", self.home)
-            .env("XDG_CONFIG_HOME", self.home)
             .env("LC_ALL", "C")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_ATTR_NOSYSTEM", "1")
-            // The store may lie in somebody's repository.
-            .env("GIT_CEILING_DIRECTORIES", self.home.parent().unwrap_or(self.home))
             .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
             .env("GIT_SSH_COMMAND", &self.ssh)
             .env("GIT_SSH_VARIANT", "ssh")
@@ -110,6 +121,15 @@ impl<'a> Git<'a> {
             .stderr(Stdio::piped())
             // So that what git starts is stopped with it, and the terminal's interrupt is castoff's.
             .process_group(0);
+        if !self.is_callers_home {
+            command
+                .env("XDG_CONFIG_HOME", self.home)
+                .env("GIT_CONFIG_NOSYSTEM", "1")
+                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("GIT_ATTR_NOSYSTEM", "1")
+                // The store may lie in somebody's repository.
+                .env("GIT_CEILING_DIRECTORIES", self.home.parent().unwrap_or(self.home));
+        }
         for (index, (name, value)) in self.configuration.iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{index}"), name);
             command.env(format!("GIT_CONFIG_VALUE_{index}"), value);

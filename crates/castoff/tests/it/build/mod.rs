@@ -8,6 +8,7 @@ mod builds;
 mod cache;
 mod caches;
 mod calls;
+mod checkouts;
 mod conformance;
 mod contexts;
 mod copies;
