@@ -148,7 +148,7 @@ fn build_json(id: &BuildId, build: &BuildRecord) -> Value {
     })
 }
 
-fn whole_json(id: &BuildId, build: &BuildRecord) -> Value {
+pub(super) fn whole_json(id: &BuildId, build: &BuildRecord) -> Value {
     let mut whole = build_json(id, build);
     let stage = |stage: &castoff_store::BuildStage| json!({ "name": stage.name, "platform": stage.platform, "step": stage.root });
     whole["stages"] = build.stages.iter().map(stage).collect();

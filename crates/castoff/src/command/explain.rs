@@ -1,11 +1,12 @@
 //! `castoff explain`.
 
-mod json;
-mod text;
+pub(super) mod json;
+pub(super) mod text;
 
 use std::collections::BTreeMap;
 
 use castoff_inspect::explain::{Ledger, Maker, Origin, PackageCache, StageView, Tracer, package_caches};
+use castoff_layer::View;
 use castoff_oci::{Digest, Platform};
 use castoff_solver::{Bodies, Messenger, SnapshotLayer, World};
 use castoff_store::{BuildId, BuildImage, BuildRecord, LayerId, StepAction};
@@ -24,30 +25,13 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> anyhow::Resu
     let named = image::find(&world.store, &args.image, platform.as_ref())?;
     let bodies = Bodies::new(world);
     let (messenger, _events) = Messenger::channel();
-    let layers: Vec<SnapshotLayer> =
-        named.image(&bodies)?.layers.into_iter().map(|layer| SnapshotLayer::Stored(layer.id)).collect();
-    let view = bodies.view_in_full(&layers, &messenger)?;
+    let subject = Subject::open(&args.image, &named, world, &bodies, &messenger)?;
     let asked = args.path.as_deref().map(|path| castoff_graph::pattern::clean(path.as_bytes()));
-    let ledger = Ledger::take(&view, asked.as_deref())?;
-    let told = told(&named, world)?;
-    let mut stages = |step: usize| {
-        let told = told.build.as_ref()?;
-        stage_view(&told.record, step, world, &bodies, &messenger)
-    };
-    let mut explained = Explained {
-        name: &args.image,
-        named: &named,
-        instructions: instructions(&named, &told, layers.len()),
-        sizes: Vec::new(),
-        cast_off: None,
-        caches: package_caches(&ledger),
-        ledger,
-        told: &told,
-        origins: Vec::new(),
-    };
-    let mut tracer = told.build.as_ref().map(|told| Tracer::new(&told.record, &world.store, &mut stages));
+    let mut explained = subject.explain(asked.as_deref())?;
+    let mut stages = |step: usize| subject.stage_view(step);
+    let mut tracer = subject.record().map(|record| Tracer::new(record, &world.store, &mut stages));
     if let Some(path) = &asked {
-        let node = view.lookup(path)?;
+        let node = subject.view.lookup(path)?;
         if explained.ledger.story.is_empty() && node.is_none() {
             anyhow::bail!("`/{}` is in no layer of the image", String::from_utf8_lossy(path));
         }
@@ -59,8 +43,7 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> anyhow::Resu
             ReportFormat::Text => text::path(&explained, path, origin.as_ref()),
         });
     }
-    let mut scale = Scale { world, bodies: &bodies, messenger: &messenger, known: BTreeMap::new() };
-    explained.weigh_stages(&mut scale)?;
+    explained.weigh_stages(&mut subject.scale())?;
     explained.follow(&mut tracer, args.files)?;
     super::print(&match args.format {
         ReportFormat::Json => json::image(&explained, args.files),
@@ -69,16 +52,81 @@ pub(super) fn explain(args: &ExplainArgs, context: &Context<'_>) -> anyhow::Resu
     })
 }
 
+/// An image, the build that it came out of, and what it takes to look into both.
+pub(super) struct Subject<'a> {
+    name: &'a str,
+    pub(super) named: &'a Named,
+    pub(super) world: &'a World,
+    pub(super) bodies: &'a Bodies<'a>,
+    pub(super) messenger: &'a Messenger,
+    /// The layers of the image, bottom to top.
+    pub(super) layers: Vec<SnapshotLayer>,
+    /// Its file system.
+    pub(super) view: View,
+    told: Told,
+}
+
+impl<'a> Subject<'a> {
+    /// Opens an image. Layers that are not on this machine are fetched.
+    pub(super) fn open(
+        name: &'a str,
+        named: &'a Named,
+        world: &'a World,
+        bodies: &'a Bodies<'a>,
+        messenger: &'a Messenger,
+    ) -> anyhow::Result<Subject<'a>> {
+        let layers = named.image(bodies)?.layers.into_iter();
+        let layers: Vec<SnapshotLayer> = layers.map(|layer| SnapshotLayer::Stored(layer.id)).collect();
+        let view = bodies.view_in_full(&layers, messenger)?;
+        let told = told(named, world)?;
+        Ok(Subject { name, named, world, bodies, messenger, layers, view, told })
+    }
+
+    pub(super) fn record(&self) -> Option<&BuildRecord> {
+        self.told.build.as_ref().map(|told| &told.record)
+    }
+
+    /// Returns the build that the image came out of, and what it was there.
+    pub(super) fn build(&self) -> Option<(&BuildId, &BuildRecord, &BuildImage)> {
+        self.told.build.as_ref().map(|told| (&told.id, &told.record, &told.image))
+    }
+
+    /// Looks at the layers, and closer at one path if one is asked about.
+    pub(super) fn explain(&self, asked: Option<&[u8]>) -> anyhow::Result<Explained<'_>> {
+        let ledger = Ledger::take(&self.view, asked)?;
+        Ok(Explained {
+            name: self.name,
+            named: self.named,
+            instructions: instructions(self.named, &self.told, self.layers.len()),
+            sizes: Vec::new(),
+            cast_off: None,
+            caches: package_caches(&ledger),
+            ledger,
+            told: &self.told,
+            origins: Vec::new(),
+        })
+    }
+
+    /// Returns the file system of a step, when all its layers are on this machine.
+    pub(super) fn stage_view(&self, step: usize) -> Option<StageView> {
+        stage_view(self.record()?, step, self.world, self.bodies, self.messenger)
+    }
+
+    pub(super) fn scale(&self) -> Scale<'_> {
+        Scale { world: self.world, bodies: self.bodies, messenger: self.messenger, known: BTreeMap::new() }
+    }
+}
+
 /// What is known of an image.
-struct Explained<'a> {
+pub(super) struct Explained<'a> {
     name: &'a str,
     named: &'a Named,
-    ledger: Ledger,
-    instructions: Vec<Instruction>,
+    pub(super) ledger: Ledger,
+    pub(super) instructions: Vec<Instruction>,
     /// The bytes of the stages of its build.
     sizes: Vec<StageSize>,
     /// Bytes of layers that the build made or used and that the image does not have.
-    cast_off: Option<u64>,
+    pub(super) cast_off: Option<u64>,
     caches: Vec<PackageCache>,
     told: &'a Told,
     /// Files whose origin is told, in the order in which they are shown.
@@ -86,11 +134,11 @@ struct Explained<'a> {
 }
 
 /// An entry of the image's history.
-struct Instruction {
+pub(super) struct Instruction {
     /// As the history has it.
     text: String,
     /// The layer that it made, from the bottom.
-    layer: Option<usize>,
+    pub(super) layer: Option<usize>,
     /// The step of the build that it was.
     step: Option<usize>,
 }
@@ -154,22 +202,26 @@ fn instructions(named: &Named, told: &Told, layers: usize) -> Vec<Instruction> {
 }
 
 impl Explained<'_> {
+    pub(super) fn name(&self) -> &str {
+        self.name
+    }
+
     fn record(&self) -> Option<&BuildRecord> {
         self.told.build.as_ref().map(|told| &told.record)
     }
 
     /// Returns the instruction that made a layer, by its place.
-    fn instruction_of(&self, layer: usize) -> Option<usize> {
+    pub(super) fn instruction_of(&self, layer: usize) -> Option<usize> {
         self.instructions.iter().position(|instruction| instruction.layer == Some(layer))
     }
 
     /// Returns the step that made a layer.
-    fn step_of(&self, layer: usize) -> Option<usize> {
+    pub(super) fn step_of(&self, layer: usize) -> Option<usize> {
         self.instruction_of(layer).and_then(|place| self.instructions[place].step)
     }
 
     /// Returns where a file of a layer came from, as far as the record of the build tells.
-    fn origin(
+    pub(super) fn origin(
         &self,
         tracer: &mut Option<Tracer<'_>>,
         layer: usize,
@@ -187,7 +239,7 @@ impl Explained<'_> {
     }
 
     /// Returns the image that the shipped stage stands on.
-    fn base(&self) -> Option<String> {
+    pub(super) fn base(&self) -> Option<String> {
         let told = self.told.build.as_ref()?;
         let mut current = told.image.root;
         while let Some(parent) = told.record.steps[current].parent {
@@ -200,7 +252,7 @@ impl Explained<'_> {
     }
 
     /// Follows the largest files, or all.
-    fn follow(&mut self, tracer: &mut Option<Tracer<'_>>, all: bool) -> anyhow::Result<()> {
+    pub(super) fn follow(&mut self, tracer: &mut Option<Tracer<'_>>, all: bool) -> anyhow::Result<()> {
         let mut files: Vec<(&Vec<u8>, u64, usize)> =
             self.ledger.files.iter().map(|(path, file)| (path, file.size, file.layer)).collect();
         if !all {
@@ -216,7 +268,7 @@ impl Explained<'_> {
     }
 
     /// Weighs each stage of the build, and what of them the image does not have.
-    fn weigh_stages(&mut self, scale: &mut Scale<'_>) -> anyhow::Result<()> {
+    pub(super) fn weigh_stages(&mut self, scale: &mut Scale<'_>) -> anyhow::Result<()> {
         let Some(told) = &self.told.build else { return Ok(()) };
         let mut all = BTreeMap::new();
         let mut sizes = Vec::new();
@@ -240,8 +292,17 @@ impl Explained<'_> {
     }
 }
 
+/// A layer of a stage.
+pub(super) struct StageLayer {
+    pub(super) id: LayerId,
+    /// The step that made it, or the name of the image that it came with.
+    pub(super) maker: Result<usize, String>,
+    /// Bytes of its tar, or of its blob.
+    pub(super) bytes: Option<u64>,
+}
+
 /// Weighs layers, each once.
-struct Scale<'a> {
+pub(super) struct Scale<'a> {
     world: &'a World,
     bodies: &'a Bodies<'a>,
     messenger: &'a Messenger,
@@ -251,20 +312,26 @@ struct Scale<'a> {
 impl Scale<'_> {
     /// Returns the layers of a step's file system, and the bytes of their files.
     fn layers(&mut self, record: &BuildRecord, step: usize) -> anyhow::Result<Vec<(LayerId, u64)>> {
+        let layers = self.layers_of(record, step)?.into_iter();
+        layers.map(|layer| Ok((layer.id.clone(), self.weigh(&layer.id, layer.bytes)?))).collect()
+    }
+
+    /// Returns the layers of a step's file system, bottom to top.
+    pub(super) fn layers_of(&self, record: &BuildRecord, step: usize) -> anyhow::Result<Vec<StageLayer>> {
         let mut layers = Vec::new();
         for place in chain(record, step) {
             let step = &record.steps[place];
-            if let StepAction::Image { manifest, .. } = &step.action
+            if let StepAction::Image { manifest, reference } = &step.action
                 && let Ok(named) = image::find(&self.world.store, &manifest.to_string(), None)
             {
-                for layer in named.image(self.bodies)?.layers {
-                    let size = self.weigh(&layer.id, Some(layer.descriptor.size))?;
-                    layers.push((layer.id, size));
-                }
+                layers.extend(named.image(self.bodies)?.layers.into_iter().map(|layer| StageLayer {
+                    id: layer.id,
+                    maker: Err(reference.clone()),
+                    bytes: Some(layer.descriptor.size),
+                }));
             }
-            if let Some(layer) = &step.layer {
-                layers.push((layer.clone(), self.weigh(layer, step.bytes)?));
-            }
+            let own = |layer: &LayerId| StageLayer { id: layer.clone(), maker: Ok(place), bytes: step.bytes };
+            layers.extend(step.layer.as_ref().map(own));
         }
         Ok(layers)
     }

@@ -7,8 +7,41 @@ use serde_json::{Value, json};
 use super::{Explained, identity, text};
 use crate::command::diff::entry_json;
 
+/// Returns the document of an image with its largest files, for a larger document.
+pub(in crate::command) fn document(explained: &Explained<'_>) -> Value {
+    let mut document = image_json(explained);
+    document["largest"] = explained.origins.iter().map(|file| file_json(explained, file)).collect();
+    document
+}
+
 /// Returns the document of an image. A list of all files has a line for each, as it may be very long.
 pub(super) fn image(explained: &Explained<'_>, all: bool) -> String {
+    if !all {
+        return format!("{:#}\n", document(explained));
+    }
+    let mut text = image_json(explained).to_string();
+    text.truncate(text.len() - 1);
+    text.push_str(",\"files\":[");
+    for (place, file) in explained.origins.iter().enumerate() {
+        text.push_str(if place == 0 { "\n" } else { ",\n" });
+        text.push_str(&file_json(explained, file).to_string());
+    }
+    text.push_str("\n]}\n");
+    text
+}
+
+fn file_json(explained: &Explained<'_>, (path, origin): &(Vec<u8>, Option<Origin>)) -> Value {
+    let file = explained.ledger.files.get(path);
+    json!({
+        "path": shown(path),
+        "size": file.map(|file| file.size),
+        "layer": file.map(|file| file.layer),
+        "instruction": file.and_then(|file| explained.instruction_of(file.layer)),
+        "origin": origin.as_ref().map(origin_json),
+    })
+}
+
+fn image_json(explained: &Explained<'_>) -> Value {
     let (id, manifest) = identity(explained.named);
     let instruction = |place: usize| {
         let instruction = &explained.instructions[place];
@@ -30,16 +63,6 @@ pub(super) fn image(explained: &Explained<'_>, all: bool) -> String {
         })
     };
     let stage = |stage: &super::StageSize| json!({ "name": stage.name, "bytes": stage.bytes, "shipped": stage.shipped });
-    let file = |(path, origin): &(Vec<u8>, Option<Origin>)| {
-        let file = explained.ledger.files.get(path);
-        json!({
-            "path": shown(path),
-            "size": file.map(|file| file.size),
-            "layer": file.map(|file| file.layer),
-            "instruction": file.and_then(|file| explained.instruction_of(file.layer)),
-            "origin": origin.as_ref().map(origin_json),
-        })
-    };
     let lost = explained.ledger.lost.iter().map(|((layer, by, removed), lost)| {
         json!({
             "bytes": lost.bytes,
@@ -61,7 +84,7 @@ pub(super) fn image(explained: &Explained<'_>, all: bool) -> String {
             "advice": cache_advice(explained, cache),
         })
     };
-    let mut document = json!({
+    json!({
         "image": explained.name,
         "id": id.to_string(),
         "manifest": manifest.to_string(),
@@ -74,20 +97,7 @@ pub(super) fn image(explained: &Explained<'_>, all: bool) -> String {
         "castOff": explained.cast_off,
         "lost": lost.collect::<Vec<_>>(),
         "caches": explained.caches.iter().map(cache).collect::<Vec<_>>(),
-    });
-    if !all {
-        document["largest"] = explained.origins.iter().map(file).collect();
-        return format!("{document:#}\n");
-    }
-    let mut text = document.to_string();
-    text.truncate(text.len() - 1);
-    text.push_str(",\"files\":[");
-    for (place, origin) in explained.origins.iter().enumerate() {
-        text.push_str(if place == 0 { "\n" } else { ",\n" });
-        text.push_str(&file(origin).to_string());
-    }
-    text.push_str("\n]}\n");
-    text
+    })
 }
 
 pub(super) fn path(explained: &Explained<'_>, path: &[u8], origin: Option<&Origin>) -> Value {
@@ -112,11 +122,11 @@ pub(super) fn path(explained: &Explained<'_>, path: &[u8], origin: Option<&Origi
     })
 }
 
-fn shown(path: &[u8]) -> String {
+pub(super) fn shown(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
 }
 
-fn origin_json(origin: &Origin) -> Value {
+pub(super) fn origin_json(origin: &Origin) -> Value {
     let path = String::from_utf8_lossy(&origin.path);
     let mut told = match &origin.maker {
         Maker::Step(step) => json!({ "kind": "step", "step": step }),

@@ -71,7 +71,7 @@ pub(super) fn line(explained: &Explained<'_>, instruction: usize) -> Option<u32>
 }
 
 /// Returns an instruction: as the build shows it, else as the history has it.
-pub(super) fn told(explained: &Explained<'_>, instruction: usize) -> String {
+pub(in crate::command) fn told(explained: &Explained<'_>, instruction: usize) -> String {
     let instruction = &explained.instructions[instruction];
     match (explained.record(), instruction.step) {
         (Some(record), Some(step)) => first_line(&record.steps[step].name),
