@@ -38,6 +38,9 @@ pub struct BuildRecord {
     pub message: Option<String>,
     /// The Dockerfile as the user knows it.
     pub dockerfile: String,
+    /// Its text, when it is text and not larger than a megabyte, without secrets and the credentials of addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The build context: the absolute path of a directory; `None` for other contexts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
@@ -56,6 +59,12 @@ pub struct BuildRecord {
     /// Stages at their ends, in the order of the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<BuildStage>,
+    /// What was proved of secrets (`docs/secrets.md`), when somebody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<serde_json::Value>,
+    /// Whether the images can start (`docs/startable.md`), for each that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<serde_json::Value>,
     /// The steps of the graph, inputs before what reads them, and then the builder's own work.
     pub steps: Vec<BuildStep>,
 }

@@ -277,6 +277,7 @@ fn attempts(
                 planned.next_step = used;
             }
             Ok(made) => {
+                recorder.borrow_mut().looked(&made.start, &planned);
                 if let Some(images) = &made.outputs.images {
                     recorder.borrow_mut().made(images, &planned);
                 }

@@ -1,5 +1,5 @@
 //! The record of a build: what the events of a build tell, put together with its plan and its images, for
-//! `castoff builds`, `log`, `why` and `explain`.
+//! `castoff builds`, `log`, `why`, `explain` and `report`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,9 +15,14 @@ use castoff_store::{
     BuildImage, BuildOutcome, BuildRecord, BuildStage, BuildStep, FileError, LayerId, LeftState, Reason,
     StepAction, StepRead, Store, Verdict,
 };
+use serde_json::Value;
 
 use crate::args::{BuildRequest, RecordedRequest};
 use crate::build::{BuildError, Planned};
+use crate::start::{self, StartFindings};
+
+/// Text of a longer Dockerfile is not kept.
+const SOURCE_LIMIT: usize = 1_000_000;
 
 /// Listens to a build.
 #[derive(Debug)]
@@ -26,14 +31,17 @@ pub struct Recorder {
     started_ms: i64,
     heard: BTreeMap<StepId, Heard>,
     dockerfile: String,
+    source: Option<String>,
     context: Option<String>,
     target: Option<String>,
     names: Vec<String>,
-    request: Option<serde_json::Value>,
+    request: Option<Value>,
     /// The number of the graph's first step, and its steps as far as they are known without solving it.
     planned: Option<(u32, Vec<BuildStep>)>,
     images: Vec<BuildImage>,
     stages: Vec<BuildStage>,
+    secrets: Option<Value>,
+    start: Option<Value>,
 }
 
 /// A RUN that failed and left something.
@@ -75,6 +83,7 @@ impl Recorder {
             started_ms: clock(),
             heard: BTreeMap::new(),
             dockerfile: String::new(),
+            source: None,
             context: None,
             target: request.plan.target.clone(),
             names: request.tags.iter().map(castoff_oci::Reference::familiar).collect(),
@@ -82,6 +91,8 @@ impl Recorder {
             planned: None,
             images: Vec::new(),
             stages: Vec::new(),
+            secrets: None,
+            start: None,
         }
     }
 
@@ -132,6 +143,7 @@ impl Recorder {
     pub(crate) fn solving(&mut self, planned: &Planned, world: &World) {
         let plan = &planned.plan;
         self.dockerfile.clone_from(&planned.dockerfile.name);
+        self.source = source(planned, world);
         self.context = match world.locals.get(&LocalName::Context) {
             Some(local) => local.path.to_str().map(str::to_owned),
             None => None,
@@ -147,6 +159,12 @@ impl Recorder {
                 root: place(stage.vertex),
             })
             .collect();
+    }
+
+    /// Takes note of what was found of the result: about secrets, and whether it can start.
+    pub(crate) fn looked(&mut self, start: &[StartFindings], planned: &Planned) {
+        self.secrets = planned.prover.as_ref().and_then(|prover| prover.statement());
+        self.start = (!start.is_empty()).then(|| start::to_json(start));
     }
 
     /// Takes note of what came out.
@@ -215,12 +233,15 @@ impl Recorder {
             outcome,
             message,
             dockerfile: self.dockerfile,
+            source: self.source,
             context: self.context,
             target: self.target,
             request: self.request,
             names: self.names,
             images: self.images,
             stages: self.stages,
+            secrets: self.secrets,
+            start: self.start,
             steps,
         })?;
         Ok(())
@@ -245,6 +266,19 @@ impl Heard {
         step.log = self.log;
         step.left = self.left;
     }
+}
+
+/// Returns the text of the Dockerfile without secrets and without the credentials of addresses. With secrets that
+/// nobody looks for there is none.
+fn source(planned: &Planned, world: &World) -> Option<String> {
+    let bytes = &planned.dockerfile.bytes;
+    let bytes = match &planned.prover {
+        _ if bytes.len() > SOURCE_LIMIT => return None,
+        Some(prover) => prover.redact(bytes),
+        None if world.secrets.is_empty() => bytes.clone(),
+        None => return None,
+    };
+    String::from_utf8(bytes).ok().map(|text| redacted(&text))
 }
 
 pub(crate) fn place(vertex: VertexId) -> usize {

@@ -119,6 +119,11 @@ impl Prover {
         lock(&self.statement).clone()
     }
 
+    /// Returns a text with asterisks for what it has of the secrets.
+    pub(crate) fn redact(&self, text: &[u8]) -> Vec<u8> {
+        self.needles.redact(text)
+    }
+
     fn scanner(&self) -> Scanner<'_> {
         Scanner::new(&self.needles, Some(&self.tokens))
     }

@@ -157,12 +157,15 @@ fn a_file_is_followed_through_every_stage_to_what_made_it() {
         outcome: BuildOutcome::Done,
         message: None,
         dockerfile: String::new(),
+        source: None,
         context: None,
         target: None,
         request: None,
         names: Vec::new(),
         images: Vec::new(),
         stages: Vec::new(),
+        secrets: None,
+        start: None,
         steps,
     };
     let base: &[&str] = &["f etc/os 1"];

@@ -54,6 +54,7 @@ fn build(started_ms: i64) -> BuildRecord {
         outcome: BuildOutcome::Done,
         message: None,
         dockerfile: "Dockerfile".to_owned(),
+        source: Some("FROM scratch\nCOPY a /\n".to_owned()),
         context: Some("/src".to_owned()),
         target: None,
         request: Some(serde_json::json!({"context": "/src"})),
@@ -66,6 +67,8 @@ fn build(started_ms: i64) -> BuildRecord {
             history: vec![Some(2), None],
         }],
         stages: Vec::new(),
+        secrets: Some(serde_json::json!({ "secrets": ["token"] })),
+        start: Some(serde_json::json!([{ "canStart": true }])),
         steps: vec![
             step("FROM scratch", StepAction::Scratch, &[]),
             step("context", StepAction::Local { name: None }, &[]),
