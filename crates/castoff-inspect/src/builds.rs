@@ -1,5 +1,6 @@
 //! Records of builds, read: which build and step somebody means, why a step ran, which steps a file is read by.
 
+mod course;
 mod name;
 mod readers;
 
@@ -7,6 +8,7 @@ use std::collections::BTreeSet;
 
 use castoff_store::{BuildId, BuildRecord, ChangeKind, FileError, StepAction, Store, Verdict};
 
+pub use course::{longest_way, waited_for};
 pub use name::{StepName, StepNameError, find_step};
 pub(crate) use readers::files;
 pub use readers::{Reader, readers};

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! [`packages::scan`] finds the packages that are installed in an image. [`builds`] reads the records of builds. A
-//! [`secrets::Scanner`] looks for secrets in layers and texts.
+//! [`secrets::Scanner`] looks for secrets in layers and texts. [`sizes::Sizes`] weighs layers file by file.
 //!
 //! This crate runs nothing, mounts nothing and opens no file but through a [`View`](castoff_layer::View). What it
 //! reads is taken as hostile.
@@ -30,6 +30,7 @@ pub mod explain;
 pub mod packages;
 pub mod secrets;
 mod seekable;
+pub mod sizes;
 mod start;
 mod tables;
 
