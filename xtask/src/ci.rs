@@ -19,6 +19,7 @@ const PACKAGES: &[&str] = &[
     "attr",
     "busybox-static",
     "bzip2",
+    "chromium",
     "crun",
     "curl",
     "docker-registry",

@@ -16,6 +16,7 @@ mod pages;
 mod plan;
 mod prove;
 mod push;
+mod report;
 mod run;
 mod sbom;
 mod shell;
@@ -86,6 +87,7 @@ fn with_store(invocation: &Invocation, environment: &Environment) -> anyhow::Res
         Command::Log(args) => builds::log(args, &context),
         Command::Diff(args) => diff::diff(args, &context),
         Command::Explain(args) => explain::explain(args, &context),
+        Command::Report(args) => report::report(args, &context),
         Command::Why(args) => why::why(args, &context),
         Command::Tag(args) => images::tag(args, &context),
         Command::Rmi(args) => images::rmi(args, &context),

@@ -39,7 +39,8 @@ fn layer() -> Image {
 
 #[test]
 fn directories_have_the_bytes_of_what_is_below_them() {
-    let view = layer().view();
+    let image = layer();
+    let view = image.view();
     let mark = &mut |path: &[u8]| path.ends_with(b".so").then_some(7);
     assert_eq!(
         shown(&[&view], 100, mark),
@@ -60,7 +61,8 @@ fn directories_have_the_bytes_of_what_is_below_them() {
 
 #[test]
 fn what_has_no_place_is_put_together_and_no_byte_is_missing() {
-    let view = layer().view();
+    let image = layer();
+    let view = image.view();
     assert_eq!(
         shown(&[&view], 5, &mut |_| None),
         ["usr/ 890\n lib-64/ 300\n  c.so 300\n lib/ 560\n  a.so 500\n  +2 60\n +2 30\n+1 10\n"]
@@ -77,7 +79,8 @@ fn any_number_of_files_has_no_more_rows_than_allowed() {
     for number in 0..300 {
         image = image.file(&format!("d{}/f{number}", number % 7), 0o644, vec![0; number % 3]);
     }
-    let (view, other) = (image.view(), layer().view());
+    let second = layer();
+    let (view, other) = (image.view(), second.view());
     let total = |table: &FileTable| -> u64 {
         let roots = table.depth.iter().zip(&table.bytes).filter(|(depth, _)| **depth == 0);
         roots.map(|(_, bytes)| bytes).sum()

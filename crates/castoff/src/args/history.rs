@@ -1,6 +1,8 @@
 //! The flags of the commands that tell what was built, and how.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
 
 use super::ReportFormat;
 
@@ -123,4 +125,31 @@ pub struct ExplainArgs {
     /// How it is shown
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
+}
+
+/// `castoff report`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ReportArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// A page for people, or the same as JSON
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportForm,
+    /// Of an image for several platforms: which one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
+
+/// How `castoff report` tells what it knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportForm {
+    /// One page that needs no other file.
+    #[default]
+    Html,
+    /// The data of the page (docs/report.md).
+    Json,
 }

@@ -51,7 +51,7 @@ pub use commands::{
 pub use context::{ContextError, ContextSpec, FileSpec, NamedContextSource, NamedContextSpec};
 pub use engine::EngineChoice;
 pub use environment::Environment;
-pub use history::{BuildsArgs, DiffArgs, ExplainArgs, LogArgs, VerifyArgs, WhyArgs};
+pub use history::{BuildsArgs, DiffArgs, ExplainArgs, LogArgs, ReportArgs, ReportForm, VerifyArgs, WhyArgs};
 pub use output::{EpochOverride, ImageAttributes, LayerCompression, OutputError, OutputFile, OutputSpec};
 pub use place::{PlaceError, PlaceSpec};
 pub use recorded::RecordedRequest;
@@ -150,6 +150,8 @@ pub enum Command {
     Why(WhyArgs),
     /// Say where the files of an image came from, and what is in it in vain
     Explain(ExplainArgs),
+    /// Write a page about an image: its build, its sizes, secrets, packages, and whether it can start
+    Report(ReportArgs),
     /// Compare two images: files, config and history
     Diff(DiffArgs),
     /// Give an image another name

@@ -1,5 +1,6 @@
 //! The real program, run with an empty environment: standard output, standard error and the exit code.
 
+mod browser;
 mod build;
 mod check;
 mod command_line;

@@ -34,6 +34,7 @@ mod platforms;
 mod processes;
 mod proofs;
 mod remote_contexts;
+mod reports;
 mod repositories;
 mod repository;
 mod reproducible;
