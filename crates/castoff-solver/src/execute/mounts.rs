@@ -158,11 +158,7 @@ pub(super) fn bind_part(
                 prepared._scratch.push(scratch);
                 let source =
                     if is_directory { root } else { root.join(path.file_name().unwrap_or_default()) };
-                return Ok(if writable && is_directory {
-                    MountKind::Bind { source, writable: true }
-                } else {
-                    MountKind::Bind { source, writable }
-                });
+                return Ok(MountKind::Bind { source, writable });
             }
             vec![local.path.clone()]
         }

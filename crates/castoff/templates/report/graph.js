@@ -167,7 +167,7 @@ function drawOutside(node) {
 function drawEdge(edge, node, way) {
   const [x1, x2] = [edge.from.x + edge.from.width, node.x];
   const [y1, y2] = [rowAt(edge.from, edge.output), rowAt(node, edge.input)];
-  const on = way.has(edge.output) && way.has(edge.input) ? " way" : "";
+  const on = way.follows(edge.output, edge.input) ? " way" : "";
   // An arrow back leaves and arrives on the same sides, so it goes around in a bow.
   const bend = Math.max(30, Math.abs(x2 - x1) * 0.45);
   return s("g", null,
@@ -175,12 +175,21 @@ function drawEdge(edge, node, way) {
     s("path", { class: `tip${on}`, d: `M${x2} ${y2}l-7 -3.5v7z` }));
 }
 
+// The steps of the critical path that took time, and which of all its steps waited for which.
+function onWay() {
+  const path = currentWay().steps;
+  const time = allCached() ? "makingMs" : "tookMs";
+  const marked = new Set(path.filter((index) => (steps[index][time] ?? 0) > 0));
+  const pairs = new Set(path.slice(1).map((index, before) => `${path[before]} ${index}`));
+  return { has: (index) => marked.has(index), follows: (from, to) => pairs.has(`${from} ${to}`) };
+}
+
 function graph() {
   const nodes = graphNodes();
   if (!nodes.length) return;
   rank(nodes);
   const size = place(nodes);
-  const way = new Set(currentWay().steps);
+  const way = onWay();
   const longest = Math.max(0, ...steps.filter((step) => step.action.kind !== "internal").map((step) => step.makingMs ?? 0));
   const edges = nodes.flatMap((node) => [...node.inputs.values()].filter((edge) => nodes.includes(edge.from)).map((edge) => drawEdge(edge, node, way)));
   const svg = s("svg", { width: size.width, height: size.height, viewBox: `0 0 ${size.width} ${size.height}`, role: "group", "aria-label": "Stages and steps of the build" },

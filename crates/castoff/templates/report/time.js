@@ -57,7 +57,7 @@ function visible(list, total, most) {
 }
 
 function bars(list, way, total, chosen) {
-  const on = new Set(way.steps);
+  const on = new Set(list.filter((bar) => bar.end > bar.start && way.steps.includes(bar.index)).map((bar) => bar.index));
   const rows = list.filter((bar) => chosen.has(bar.index)).sort((a, b) => a.start - b.start || a.end - b.end || a.index - b.index);
   const percent = (ms) => `${((ms / total) * 100).toFixed(3)}%`;
   return rows.map(({ index, start, end }) => {
