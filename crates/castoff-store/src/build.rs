@@ -402,6 +402,26 @@ impl Store {
         }
         Ok(build)
     }
+
+    /// Returns the newest build that an image came out of, with what its record says of the image. The image is known
+    /// by either digest: another compression of its layers makes another manifest of the same config.
+    ///
+    /// # Errors
+    /// As [`Store::build`].
+    pub fn build_of_image(
+        &self,
+        manifest: Digest,
+        config: Digest,
+    ) -> Result<Option<(BuildId, BuildRecord, BuildImage)>, FileError> {
+        for id in self.build_ids()?.into_iter().rev() {
+            let Some(record) = self.build(&id)? else { continue };
+            let is_it = |image: &&BuildImage| image.manifest == manifest || image.config == config;
+            if let Some(image) = record.images.iter().find(is_it).cloned() {
+                return Ok(Some((id, record, image)));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl BuildRecord {

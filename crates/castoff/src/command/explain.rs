@@ -163,17 +163,8 @@ struct ToldBuild {
 
 /// Finds the newest build that an image came out of.
 fn told(named: &Named, world: &World) -> anyhow::Result<Told> {
-    for id in world.store.build_ids()?.into_iter().rev() {
-        let Some(record) = world.store.build(&id)? else { continue };
-        let image = record
-            .images
-            .iter()
-            .find(|image| image.manifest == named.manifest.digest() || image.config == named.config.digest());
-        if let Some(image) = image.cloned() {
-            return Ok(Told { build: Some(ToldBuild { id, record, image }) });
-        }
-    }
-    Ok(Told { build: None })
+    let found = world.store.build_of_image(named.manifest.digest(), named.config.digest())?;
+    Ok(Told { build: found.map(|(id, record, image)| ToldBuild { id, record, image }) })
 }
 
 /// Pairs the history of an image with its layers and with the steps of its build.

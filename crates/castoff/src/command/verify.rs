@@ -142,17 +142,12 @@ fn says_when(record: &BuildRecord, steps: &[VerifiedStep]) -> bool {
 fn subject(name: &str, args: &VerifyArgs, world: &World) -> anyhow::Result<Subject> {
     let platform = super::platform(args.platform.as_deref())?;
     let named = image::find(&world.store, name, platform.as_ref())?;
-    for id in world.store.build_ids()?.into_iter().rev() {
-        let Some(record) = world.store.build(&id)? else { continue };
-        let image = record
-            .images
-            .iter()
-            .find(|image| image.manifest == named.manifest.digest() || image.config == named.config.digest());
-        if let Some(root) = image.map(|image| image.root) {
-            return Ok(Subject { id, record, root: Some(root) });
-        }
+    match world.store.build_of_image(named.manifest.digest(), named.config.digest())? {
+        Some((id, record, image)) => Ok(Subject { id, record, root: Some(image.root) }),
+        None => anyhow::bail!(
+            "no build that is remembered made `{name}`: only what was built here can be built again"
+        ),
     }
-    anyhow::bail!("no build that is remembered made `{name}`: only what was built here can be built again")
 }
 
 /// Returns every build that is remembered, the newest first.

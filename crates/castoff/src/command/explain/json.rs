@@ -126,9 +126,9 @@ pub(super) fn shown(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
 }
 
-pub(super) fn origin_json(origin: &Origin) -> Value {
-    let path = String::from_utf8_lossy(&origin.path);
-    let mut told = match &origin.maker {
+/// What made a file.
+pub(in crate::command) fn maker_json(maker: &Maker) -> Value {
+    match maker {
         Maker::Step(step) => json!({ "kind": "step", "step": step }),
         Maker::Context(name) => json!({ "kind": "context", "name": name }),
         Maker::Archive => json!({ "kind": "archive" }),
@@ -136,7 +136,12 @@ pub(super) fn origin_json(origin: &Origin) -> Value {
         Maker::Fetched(address) => json!({ "kind": "fetched", "address": address }),
         Maker::Image(reference) => json!({ "kind": "image", "reference": reference }),
         Maker::Lost(step) => json!({ "kind": "lost", "step": step }),
-    };
+    }
+}
+
+pub(super) fn origin_json(origin: &Origin) -> Value {
+    let path = String::from_utf8_lossy(&origin.path);
+    let mut told = maker_json(&origin.maker);
     let hop = |hop: &castoff_inspect::explain::Hop| json!({ "step": hop.step, "path": shown(&hop.path) });
     told["path"] = path.into();
     told["through"] = origin.through.iter().map(hop).collect();

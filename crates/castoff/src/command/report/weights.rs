@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use castoff_inspect::explain::{Maker, Origin, Tracer};
+use castoff_inspect::explain::{Origin, Tracer};
 use castoff_inspect::sizes::{FileTable, Sizes};
 use castoff_layer::Tree;
 use castoff_oci::Platform;
@@ -55,15 +55,7 @@ struct Makers {
 impl Makers {
     /// Returns the number of the maker of a file, and remembers the file.
     fn number(&mut self, origin: &Origin) -> u32 {
-        let value = match &origin.maker {
-            Maker::Step(step) => json!({ "kind": "step", "step": step }),
-            Maker::Context(name) => json!({ "kind": "context", "name": name }),
-            Maker::Archive => json!({ "kind": "archive" }),
-            Maker::Inline => json!({ "kind": "dockerfile" }),
-            Maker::Fetched(address) => json!({ "kind": "fetched", "address": address }),
-            Maker::Image(reference) => json!({ "kind": "image", "reference": reference }),
-            Maker::Lost(step) => json!({ "kind": "lost", "step": step }),
-        };
+        let value = explain::json::maker_json(&origin.maker);
         let key = value.to_string();
         self.copied.entry(key.clone()).or_default().insert(origin.path.clone());
         let next = self.list.len() as u32;
