@@ -63,7 +63,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["usr/bin/gcc", "usr/include/python3.11/Python.h", "wheels", "build", "root/.cache/pip"],
         present: &["srv/app/app/__main__.py"],
         user: Some("10001"),
-        reproducible: false,
+        reproducible: true,
     },
     Example {
         name: "node-api",
@@ -114,7 +114,7 @@ pub const EXAMPLES: &[Example] = &[
         absent: &["app/.npmrc", "app/npmrc", "run/secrets", "app/test"],
         present: &["app/node_modules/@acme/haiku/index.js", "app/server.js"],
         user: Some("1000"),
-        reproducible: false,
+        reproducible: true,
     },
     Example {
         name: "rust-self",
