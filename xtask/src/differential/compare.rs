@@ -37,8 +37,8 @@ pub(super) fn compare(
         Outcome::Failed(_) => "failed".to_owned(),
     };
     add("outcome".to_owned(), shown(&castoff.outcome), shown(&peer.outcome));
-    let both_failed = matches!((&castoff.outcome, &peer.outcome), (Outcome::Failed(_), Outcome::Failed(_)));
-    if case.error.is_none() && both_failed && !case.is_generated() {
+    let is_refused = matches!(&castoff.outcome, Outcome::Failed(_));
+    if is_refused && case.error.is_none() && !case.is_generated() {
         // Two failures are the same only if they are for the same reason.
         add(
             "error".to_owned(),
