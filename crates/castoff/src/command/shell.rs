@@ -46,7 +46,7 @@ pub(super) fn shell(args: &ShellArgs, context: &Context<'_>) -> anyhow::Result<u
             log.lines().rev().take(LOG_LINES).collect::<Vec<_>>().into_iter().rev().for_each(|line| {
                 super::remark(&format!("> {}", first_line(line)));
             });
-            notes.iter().for_each(|note| super::remark(&format!("note: {note}")));
+            notes.iter().for_each(|note| super::remark(&format!("note: {}", first_line(note))));
         }
         return stand(&failure, how, context.environment, world, &bodies);
     }
@@ -166,12 +166,13 @@ fn stand(
     }
     let found = if how.builtin { None } else { shell_of(Some(&process), &entered.view) };
     if how.command.is_empty() {
-        let place = failure.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+        let place =
+            failure.place.as_ref().map(|place| format!(" ({})", first_line(place))).unwrap_or_default();
         super::remark(&format!("{}{place}", first_line(&failure.name)));
         super::remark(&format!("  {}", first_line(&failure.message)));
         super::remark(&format!("  it ran: {}", first_line(&process.argv.join(" "))));
         for note in &entered.notes {
-            super::remark(&format!("note: {note}"));
+            super::remark(&format!("note: {}", first_line(note)));
         }
         if found.is_none() {
             super::remark("note: this is castoff's own shell, with few commands: `help` lists them");

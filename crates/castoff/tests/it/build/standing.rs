@@ -321,7 +321,8 @@ fn a_hostile_bundle_gets_nothing_of_this_machine() {
         });
         let document = |process: &serde_json::Value| {
             serde_json::json!({
-                "version": 1, "name": "RUN \u{1b}[2J", "message": "m", "log": "said\n\u{1b}[31m", "process": process
+                "version": 1, "name": "RUN \u{1b}[2J", "place": "D\u{1b}[2J:1", "message": "m", "log": "said\n\u{1b}[31m",
+                "process": process, "left_out": ["/\u{1b}[2J"]
             })
             .to_string()
         };
