@@ -189,6 +189,7 @@ impl Table {
         is_whole.then_some(Table { bytes, slots, count, seed, seen })
     }
 
+    #[inline]
     fn find(&self, path: &[u8]) -> Option<(StatKey, Digest)> {
         if self.count == 0 {
             return None;
@@ -205,7 +206,8 @@ impl Table {
         None
     }
 
-    /// Returns the entry of a slot, or `None` for an empty one.
+    /// Returns the entry of a slot, or `None` for an empty one. Asked for every file of a context.
+    #[inline]
     fn entry(&self, slot: usize) -> Option<Entry<'_>> {
         let offset = self.bytes.get(HEADER + slot * 4..)?.first_chunk::<4>()?;
         let offset = u32::from_le_bytes(*offset) as usize;
@@ -296,6 +298,7 @@ impl TableWriter {
 
 /// SipHash with zero keys over the seed and the path. The algorithm of `DefaultHasher` may change with the
 /// compiler; a table hashed otherwise finds nothing, which costs a scan and no more.
+#[inline]
 fn hash(seed: u64, path: &[u8]) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write_u64(seed);
