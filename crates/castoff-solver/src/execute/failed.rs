@@ -5,11 +5,11 @@
 
 use std::path::PathBuf;
 
-use castoff_graph::{ExtraHost, Mount, NetworkMode, Op, RunOp, SecurityMode, Sharing, SourceOp, VertexId};
+use castoff_graph::{ExtraHost, Mount, NetworkMode, Op, RunOp, SecurityMode, SourceOp, VertexId};
 use castoff_layer::View;
 use castoff_oci::Platform;
 use castoff_sandbox::{MountKind, MountSpec, Network, ProcessSpec, ProvidedFile, Rlimit};
-use castoff_store::{LayerId, LeftState};
+use castoff_store::{CacheSharing, LayerId, LeftState};
 use serde::{Deserialize, Serialize};
 
 use super::mounts::{self, Bound, Prepared};
@@ -411,18 +411,14 @@ fn again(
             prepared.mounts.push(MountSpec { target: PathBuf::from(target), kind });
         }
         KeptMount::Cache { target, id, source, writable } => {
-            let as_it_was = Mount::Cache {
-                target: target.clone(),
-                id: id.clone(),
-                sharing: Sharing::Shared,
-                initial: None,
-                source: source.clone(),
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                writable: *writable,
-            };
-            let root = mounts::cache(world, prepared, &as_it_was, id, &|_| Ok(()))?;
+            let cache = world.store.cache_mount(id, CacheSharing::Shared, &|| world.cancel.is_cancelled())?;
+            if cache.created() {
+                // Its first content is for a build to give, so it stays as new as it is.
+                notes.push(format!("the cache that was mounted at `{target}` is not there any more"));
+                return Ok(());
+            }
+            let root = cache.path().to_owned();
+            prepared.caches.push(cache);
             let path = PathBuf::from(source.trim_start_matches('/'));
             let kind = MountKind::Within { root, path, writable: *writable };
             prepared.mounts.push(MountSpec { target: PathBuf::from(target), kind });

@@ -221,7 +221,7 @@ fn initial_content(
 }
 
 /// D-157 to D-163. A new one is filled by `fill`.
-pub(super) fn cache(
+fn cache(
     world: &World,
     prepared: &mut Prepared,
     mount: &Mount,

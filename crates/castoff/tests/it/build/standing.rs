@@ -64,6 +64,25 @@ fn what_a_failed_step_left_is_entered_as_it_was() {
     });
 }
 
+// B-216, D-160
+#[test]
+fn a_cache_that_is_gone_is_not_made_empty_by_looking() {
+    with_steps(|kit| {
+        let dockerfile = |then: &str| {
+            format!(
+                "FROM busybox AS other\nRUN mkdir /d && echo first > /d/f\nFROM busybox\n\
+                 RUN --mount=type=cache,target=/cache,from=other,source=/d {then}\n"
+            )
+        };
+        kit.build(&dockerfile("exit 3"), &[]).fails();
+        assert_eq!(kit.castoff(&["shell", "--", "cat", "/cache/f"]).succeeds().text(), "first\n");
+        std::fs::remove_dir_all(kit.path("store/mounts")).unwrap();
+        let done = kit.castoff_reading(&["shell"], b"ls /cache\n");
+        done.says("note: the cache that was mounted at `/cache` is not there any more\n");
+        kit.build(&dockerfile("cat /cache/f"), &[]).succeeds();
+    });
+}
+
 // B-216
 #[test]
 fn a_file_system_without_a_shell_is_entered_with_castoffs_own() {
